@@ -1,0 +1,208 @@
+"""The `test` configuration, run as a user runs it, and what happens when something changes."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from vismodels.results import read_scores
+
+pytestmark = pytest.mark.slow
+
+DATA = {"data_acquire", "data_photographs"}
+AFTER_TRAINING = {
+    "super_resolution_score": 1,
+    "super_resolution_figures": 1,
+    "table": 1,
+    "report": 1,
+    "all": 1,
+}
+
+
+def edit(project, name, old, new):
+    path = project.root / name
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def test_the_run_says_where_its_report_is(finished):
+    page = finished.directory / "results/test/report/index.html"
+    assert f"the report is at {page}" in finished.output
+    assert page.stat().st_size > 10_000
+
+
+def test_the_report_needs_no_network_and_no_script(finished):
+    text = (finished.directory / "results/test/report/index.html").read_text()
+    assert not re.search(r"""(src|href)=["'](?!data:|#)""", text)
+    assert "<script" not in text
+    assert "@import" not in text
+    images = re.findall(r"<img [^>]*>", text)
+    assert images
+    assert all(re.search(r'alt="[^"]{20,}"', image) for image in images)
+
+
+def test_a_second_run_does_nothing(finished):
+    before = finished.manifests()
+    output = finished.vismodels("reproduce", "--run", "test")
+    assert "Nothing to be done" in output
+    assert finished.manifests() == before
+
+
+def test_every_score_record_is_complete(finished):
+    paths = sorted((finished.directory / "results/test").rglob("scores.json"))
+    assert len(paths) >= 6
+    for path in paths:
+        for score in read_scores(path):
+            assert score.values
+            assert all(value.value is not None for value in score.values)
+
+
+def test_no_path_of_this_machine_is_stored(finished):
+    for path in (finished.directory / "results/test").rglob("*.json"):
+        text = path.read_text()
+        assert str(finished.directory) not in text, path
+        assert str(finished.root) not in text, path
+
+
+def test_equal_digests_in_another_folder_on_one_core_with_other_hash_seeds(
+    finished, copied, tmp_path
+):
+    other = type(copied)(copied.root, tmp_path / "elsewhere")
+    other.vismodels("reproduce", "--run", "test", "--cores", "1", env={"PYTHONHASHSEED": "7"})
+    assert other.manifests() == finished.manifests()
+
+
+def test_a_comment_reruns_nothing(copied, test_overlay):
+    edit(copied, "vismodels/nn/residual_sr.py", "SCALES = (2, 3, 4)", "SCALES = (2, 3, 4)  # x")
+    os.utime(copied.root / "workflows/scripts/super_resolution_train.py")
+    assert copied.planned(*test_overlay(copied)) == {}
+    assert "0 not good" in copied.vismodels("verify", "--run", "test")
+
+
+def test_a_constant_in_a_deep_helper_reruns_exactly_what_reaches_it(copied, test_overlay):
+    edit(copied, "vismodels/nn/residual_sr.py", "BRANCH_SCALE = 0.1", "BRANCH_SCALE = 0.2")
+    expected = {"super_resolution_train": 6, **AFTER_TRAINING}
+    planned = copied.planned(*test_overlay(copied))
+    assert {rule: planned.get(rule) for rule in expected} == expected
+    assert not DATA & planned.keys()
+
+
+def test_verify_knows_what_is_stale_without_the_records_of_snakemake(copied):
+    shutil.rmtree(copied.directory / ".snakemake")
+    assert "0 not good" in copied.vismodels("verify", "--run", "test")
+    edit(copied, "vismodels/metrics/image.py", "_SSIM_WINDOW = 11", "_SSIM_WINDOW = 13")
+    output = copied.vismodels("verify", "--run", "test", expect=4)
+    stale = set(re.findall(r"^stale +results/test/(\S+)", output, re.MULTILINE))
+    good = set(re.findall(r"^ok +results/test/(\S+)", output, re.MULTILINE))
+    assert "super_resolution/score" in stale
+    assert "report" in stale
+    assert {"data/wheel_photographs/acquired", "data/wheel_photographs/photographs"} <= good
+
+
+def test_a_changed_setting_reruns_what_depends_on_it(copied, test_overlay):
+    (copied.directory / "mine.yaml").write_text("super_resolution: {scoring: {border: 8}}\n")
+    planned = copied.planned("--configfile", test_overlay(copied)[1], "mine.yaml")
+    assert "super_resolution_score" in planned
+    assert "super_resolution_train" not in planned
+
+
+def test_a_damaged_result_is_found_and_made_again(copied):
+    weights = copied.directory / "results/test/super_resolution/train/espcn/seed0/model.safetensors"
+    before, times = copied.manifests(), weights.stat()
+    damaged = bytearray(weights.read_bytes())
+    damaged[-1] ^= 1
+    weights.write_bytes(damaged)
+    os.utime(weights, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert "damaged" in copied.vismodels("verify", "--run", "test", expect=4)
+    output = copied.vismodels("reproduce", "--run", "test")
+    assert "will be made again: results/test/super_resolution/train/espcn/seed0" in output
+    assert copied.manifests() == before
+
+
+def test_the_report_of_snakemake_can_be_made(finished, test_overlay, tmp_path):
+    page = tmp_path / "report.html"
+    finished.snakemake("--report", page, *test_overlay(finished))
+    assert page.stat().st_size > 100_000
+
+
+def test_the_installed_wheel_runs_the_workflow(project, tmp_path):
+    """Outside the checkout, from a package folder that cannot be written."""
+    import sys
+
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", tmp_path]
+    subprocess.run([*map(str, build), str(project)], check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    site, directory = tmp_path / "site", tmp_path / "run"
+    install = ["-m", "pip", "install", "-q", "--no-deps", "--no-compile", "--target", site, wheel]
+    subprocess.run([sys.executable, *map(str, install)], check=True, capture_output=True)
+    for path in [*site.rglob("*"), site]:
+        path.chmod(path.stat().st_mode & ~0o222)
+    before = sorted(path.relative_to(site) for path in site.rglob("*"))
+    directory.mkdir()
+    environment = {**os.environ, "PYTHONPATH": str(site)}
+    command = [sys.executable, "-P", "-m", "vismodels.cli"]
+    options = {"cwd": tmp_path, "env": environment, "text": True, "capture_output": True}
+    found = subprocess.run(
+        [*command[:2], "-c", "import vismodels; print(vismodels.__file__)"], **options
+    )
+    assert found.stdout.startswith(str(site))
+    listed = subprocess.run([*command, "data", "list"], **options)
+    assert "wheel_photographs" in listed.stdout
+    finished = subprocess.run(
+        [*command, "reproduce", "--run", "test", "--directory", str(directory)], **options
+    )
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    assert (directory / "results/test/report/index.html").is_file()
+    after = sorted(path.relative_to(site) for path in site.rglob("*"))
+    assert [path for path in after if "__pycache__" not in path.parts] == before
+
+
+# Absolute tolerances: other processors round otherwise, and training amplifies that. Counts: none.
+TOLERANCES = {"megapixels": 0.001, "psnr_y": 0.3, "ssim_y": 0.02, "train_loss": 0.01}
+
+
+def scores_of(directory):
+    table = {}
+    for path in sorted((directory / "results/test").rglob("scores.json")):
+        for score in read_scores(path):
+            names = (score.stage, score.variant, score.seed, score.dataset.get("card"))
+            key = "/".join(str(name) for name in names if name is not None)
+            table[key] = {value.metric.name: value.value for value in score.values}
+    return table
+
+
+def test_the_scores_are_the_expected_ones(finished, project, request):
+    """A changed number is a line in the diff of `expected_scores.json`."""
+    path = project / "tests/workflows/expected_scores.json"
+    found = scores_of(finished.directory)
+    if request.config.getoption("--update-expected-scores"):
+        rounded = {k: {m: round(v, 4) for m, v in found[k].items()} for k in found}
+        path.write_text(json.dumps(rounded, indent=1) + "\n")
+    expected = json.loads(path.read_text())
+    assert found.keys() == expected.keys()
+    for key, values in expected.items():
+        assert found[key].keys() == values.keys(), key
+        for metric, value in values.items():
+            tolerance = TOLERANCES.get(metric, 0)
+            assert found[key][metric] == pytest.approx(value, abs=tolerance), f"{key} {metric}"
+
+
+def test_a_shorter_list_of_seeds_is_noticed_without_the_records_of_snakemake(copied):
+    shutil.rmtree(copied.directory / ".snakemake")
+    (copied.directory / "mine.yaml").write_text("super_resolution: {seeds: [0]}\n")
+    words = ("verify", "--run", "test", "--configfile", "mine.yaml")
+    output = copied.vismodels(*words, expect=4)
+    assert re.search(r"^stale +results/test/super_resolution/score$", output, re.MULTILINE)
+
+
+def test_networks_trained_on_other_sets_are_stale_without_the_records_of_snakemake(copied):
+    shutil.rmtree(copied.directory / ".snakemake")
+    (copied.directory / "mine.yaml").write_text("super_resolution: {sets: {train: [t91]}}\n")
+    words = ("verify", "--run", "test", "--configfile", "mine.yaml")
+    output = copied.vismodels(*words, expect=4)
+    stale = re.findall(r"^stale +results/test/super_resolution/train/", output, re.MULTILINE)
+    assert len(stale) == 6

@@ -1,0 +1,1 @@
+"""What a network costs: parameters, multiplications, activations, bit operations, time."""

@@ -1,0 +1,1 @@
+"""Reading, resizing and sampling of data; models and metrics are elsewhere."""

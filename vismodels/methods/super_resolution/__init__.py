@@ -1,0 +1,1 @@
+"""Small super-resolution networks on photographs: the complete example every method follows."""

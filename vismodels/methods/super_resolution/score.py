@@ -1,0 +1,178 @@
+"""Score networks and classical interpolation on the test photographs: the one look at them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from vismodels.checkpoint import CONFIG, load_weights
+from vismodels.config import suggestion
+from vismodels.data.cv import lanczos_resize
+from vismodels.data.images import write_png
+from vismodels.data.pairs import PairSet
+from vismodels.data.resize import bicubic_resize
+from vismodels.files import FileError, read_json
+from vismodels.methods.super_resolution.config import Crop, ScoringConfig
+from vismodels.methods.super_resolution.evaluate import measure, upscale
+from vismodels.metrics.image import PSNR_Y, SSIM_Y
+from vismodels.nn.residual_sr import ESPCN, ResidualSR
+from vismodels.results import SCORES, Gate, Score, mean_value, read_scores
+
+CROPS = "crops"
+NETWORKS: dict[str, type[nn.Module]] = {kind.__name__: kind for kind in (ResidualSR, ESPCN)}
+Image = NDArray[np.uint8]
+Enlarge = Callable[[Image], Image]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The records, and the windows to look at: (image, variant) -> pixels."""
+
+    scores: Sequence[Score]
+    crops: Mapping[tuple[str, str], Image]
+
+
+def load_networks(
+    folders: Sequence[Path], device: torch.device | str = "cpu"
+) -> dict[str, dict[int, nn.Module]]:
+    """Return name -> seed -> network of the folders that the stage `train` wrote.
+
+    Raises:
+        FileError: if a folder is damaged, or holds another kind of network.
+    """
+    networks: dict[str, dict[int, nn.Module]] = {}
+    for folder in folders:
+        (record,) = read_scores(folder / SCORES)
+        name = str(read_json(folder / CONFIG).get("_class_name"))
+        if name not in NETWORKS:
+            raise FileError(f"{folder}: weights of an unknown class{suggestion(name, NETWORKS)}")
+        network = load_weights(NETWORKS[name], folder, device)
+        networks.setdefault(record.variant, {})[record.seed or 0] = network
+    return networks
+
+
+def score(
+    config: ScoringConfig,
+    networks: Mapping[str, Mapping[int, nn.Module]],
+    tests: Mapping[str, PairSet],
+) -> Scored:
+    """Return PSNR-Y and SSIM-Y of every variant on every test set.
+
+    Args:
+        config: border, gate, windows.
+        networks: name -> seed -> trained network.
+        tests: name of the set -> its test pairs, all of one scale.
+
+    Raises:
+        ValueError: if there is no test set or they differ in scale, if a window does not lie within
+            its image or names none, or if the gate's set or network is not there.
+    """
+    scales = {pairs.scale for pairs in tests.values()}
+    if len(scales) != 1:
+        raise ValueError(f"expected test sets of one scale, got scales {sorted(scales)}")
+    (scale,) = scales
+    variants: list[tuple[str, int | None, Enlarge]] = [
+        ("bicubic", None, lambda image: bicubic_resize(image, scale=scale)),
+        ("lanczos", None, lambda image: lanczos_resize(image, scale)),
+    ]
+    for name, seeds in networks.items():
+        for seed, network in seeds.items():
+            variants.append((name, seed, _enlarge(network)))
+    scores = [
+        _score(config, variant, seed, set_name, enlarge, pairs)
+        for set_name, pairs in tests.items()
+        for variant, seed, enlarge in variants
+    ]
+    first = {variant: enlarge for variant, _, enlarge in reversed(variants)}  # first seed of each
+    checked = _with_floors(config, _gated(config, scores))
+    return Scored(checked, _crops(config.crops, first, tests))
+
+
+def write_crops(crops: Mapping[tuple[str, str], Image], folder: Path) -> None:
+    """Write each window as `crops/<image>/<variant>.png` below `folder`."""
+    for (image, variant), pixels in crops.items():
+        write_png(folder / CROPS / image / f"{variant}.png", pixels)
+
+
+def _enlarge(network: nn.Module) -> Enlarge:
+    return lambda image: upscale(network, image)
+
+
+def _score(
+    config: ScoringConfig,
+    variant: str,
+    seed: int | None,
+    set_name: str,
+    enlarge: Enlarge,
+    pairs: PairSet,
+) -> Score:
+    values = measure(enlarge, pairs, border=config.border)
+    return Score(
+        stage="super_resolution_score",
+        variant=variant,
+        seed=seed,
+        dataset={"card": set_name, "split": "test", "items": len(pairs)},
+        values=[mean_value(metric, values[metric.name]) for metric in (PSNR_Y, SSIM_Y)],
+    )
+
+
+def _gated(config: ScoringConfig, scores: Sequence[Score]) -> list[Score]:
+    """Return the scores, with the gate "so much better than bicubic" where it applies."""
+    if config.gate is None:
+        return list(scores)
+    psnr = {
+        (record.variant, record.seed): record.value(PSNR_Y.name).value or 0.0
+        for record in scores
+        if record.dataset["card"] == config.gated_set
+    }
+    if not any(variant == config.gated_network for variant, _ in psnr):
+        raise ValueError(
+            f"the gate is on {config.gated_network!r} scored on {config.gated_set!r}, which was "
+            "not scored; name what was, or set the gate to null"
+        )
+    gated = []
+    for record in scores:
+        if (record.dataset["card"], record.variant) == (config.gated_set, config.gated_network):
+            gain = psnr[record.variant, record.seed] - psnr["bicubic", None]
+            gate = Gate("gain over bicubic, dB PSNR-Y", gain, config.gate)
+            record = replace(record, gates=[gate])
+        gated.append(record)
+    return gated
+
+
+def _with_floors(config: ScoringConfig, scores: Sequence[Score]) -> list[Score]:
+    """Return the scores, with the gate "at least so many dB on this set" where one applies."""
+    floors = {(floor.set, floor.network): floor.psnr_y for floor in config.floors}
+    checked = []
+    for record in scores:
+        card, value = record.dataset["card"], record.value(PSNR_Y.name).value
+        floor = floors.get((card, record.variant))
+        if floor is not None and value is not None:
+            gate = Gate(f"PSNR-Y on {card}, dB", value, floor)
+            record = replace(record, gates=[*record.gates, gate])
+        checked.append(record)
+    return checked
+
+
+def _crops(
+    crops: Sequence[Crop], variants: Mapping[str, Enlarge], tests: Mapping[str, PairSet]
+) -> dict[tuple[str, str], Image]:
+    windows: dict[tuple[str, str], Image] = {}
+    for crop in crops:
+        if crop.set not in tests:
+            raise ValueError(f"a crop names the set {crop.set!r}{suggestion(crop.set, tests)}")
+        (pair,) = tests[crop.set].subset([crop.image])
+        bottom, right = crop.top + crop.height, crop.left + crop.width
+        if bottom > pair.hr.shape[0] or right > pair.hr.shape[1]:
+            raise ValueError(
+                f"the crop of {crop.image} ends at row {bottom}, column {right}, but the image is "
+                f"{pair.hr.shape[0]}x{pair.hr.shape[1]}; make it smaller or move it"
+            )
+        shown = {"original": pair.hr} | {name: run(pair.lr) for name, run in variants.items()}
+        for name, image in shown.items():
+            windows[crop.image, name] = image[crop.top : bottom, crop.left : right]
+    return windows

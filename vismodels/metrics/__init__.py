@@ -1,0 +1,1 @@
+"""Scores of results against targets, and the catalog that says how each is computed."""

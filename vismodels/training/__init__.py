@@ -1,0 +1,1 @@
+"""One training loop that can be interrupted at any moment, its state and its curves."""

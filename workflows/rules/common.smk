@@ -1,0 +1,104 @@
+"""What all rules use, and what they leave for the report."""
+
+from pathlib import Path
+from typing import Literal
+
+import vismodels
+from vismodels.config import (
+    Config,
+    ConfigError,
+    compose,
+    lookup,
+    parse_config,
+    suggestion,
+)
+from vismodels.provenance import CodeIndex, environment, environment_digest
+from vismodels.report.method_files import read_method_files
+
+
+class RunConfig(Config):
+    """The keys that belong to no method."""
+
+    run: Literal["default", "test", "benchmark", "paper"]
+    data_root: str
+    device: Literal["auto", "cpu", "cuda"]
+
+
+CODE = CodeIndex(Path(workflow.basedir), Path(vismodels.__file__).parent)
+ENVIRONMENT = environment_digest(environment())
+KNOWN_KEYS = set(RunConfig.model_fields)
+REPORTED = {}  # method -> what the report shows of it; filled by `report_on`
+
+
+def checked(function, *arguments, **named):
+    """Return the result of a function; a mistake in the configuration stops the workflow here."""
+    try:
+        return function(*arguments, **named)
+    except ConfigError as error:
+        raise WorkflowError(str(error))
+
+
+def settings(key, model):
+    """Return the section at `key`, validated: whoever mistypes a key learns it in a second."""
+    KNOWN_KEYS.add(key)
+    return checked(parse_config, model, checked(lookup, config, key), key)
+
+
+def refuse_unknown_keys():
+    for key in config:
+        if key not in KNOWN_KEYS:
+            raise WorkflowError(f"{key}: unknown key{suggestion(key, KNOWN_KEYS)}")
+
+
+def tracked(script, keys, files=lambda wildcards: []):
+    """Return the parameters that all rules have, configuration and code.
+
+    `keys` is the dotted key of the stage's section, or says where each part of it stands;
+    wildcards are filled in. `files` names further files of the project that count as code.
+    """
+
+    def roots(wildcards):
+        return [f"workflows/scripts/{script}", *files(wildcards)]
+
+    def code(wildcards):
+        return CODE.fingerprint(*roots(wildcards))
+
+    def filled(wildcards):
+        parts = {"": keys} if isinstance(keys, str) else keys
+        return {part: key.format(**wildcards) for part, key in parts.items()}
+
+    def section(wildcards):
+        return checked(compose, config, filled(wildcards))
+
+    return {
+        "config": section,
+        "config_keys": filled,
+        "roots": roots,
+        "code": code,
+        "environment": ENVIRONMENT,
+    }
+
+
+def photographs(sets):
+    """Return the manifests of prepared sets of photographs."""
+    return collect(rules.data_photographs.output.manifest, card=sets)
+
+
+def report_on(method, acquired, scores, figures):
+    """Have the report show a method: manifests of its data, of all its scores, of its figures."""
+    checked(read_method_files, method, Path(workflow.basedir) / "workflows")
+    REPORTED[method] = {"acquired": acquired, "scores": scores, "figures": figures}
+
+
+def reported(part):
+    """Return one part of what all methods report, each entry once, in order."""
+    return list(dict.fromkeys(entry for method in REPORTED.values() for entry in method[part]))
+
+
+RUN_CONFIG = checked(
+    parse_config, RunConfig, {key: config.get(key) for key in RunConfig.model_fields}, "config"
+)
+RESULTS = f"results/{RUN_CONFIG.run}"
+LOGS = f"logs/{RUN_CONFIG.run}"
+BENCHMARKS = f"{RESULTS}/.benchmarks"
+GPU = 1 if RUN_CONFIG.device == "cuda" else 0

@@ -1,0 +1,45 @@
+"""Data: what is there (acquire, one job for each set, no input) and what is made of it."""
+
+from vismodels.data.manifest import PhotographsConfig, card_files
+
+PHOTOGRAPHS = settings("photographs", PhotographsConfig)
+
+
+rule data_acquire:
+    output:
+        manifest=f"{RESULTS}/data/{{card}}/acquired/manifest.json",
+        scores=f"{RESULTS}/data/{{card}}/acquired/scores.json",
+    log:
+        f"{LOGS}/data_acquire/{{card}}.log",
+    benchmark:
+        f"{BENCHMARKS}/data_acquire/{{card}}.tsv"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=30,
+    params:
+        **tracked("data_acquire.py", {}, files=lambda wildcards: card_files(wildcards.card)),
+        data_root=RUN_CONFIG.data_root,
+    script:
+        "../scripts/data_acquire.py"
+
+
+rule data_photographs:
+    input:
+        acquired=rules.data_acquire.output.manifest,
+    output:
+        manifest=f"{RESULTS}/data/{{card}}/photographs/manifest.json",
+        scores=f"{RESULTS}/data/{{card}}/photographs/scores.json",
+    log:
+        f"{LOGS}/data_photographs/{{card}}.log",
+    benchmark:
+        f"{BENCHMARKS}/data_photographs/{{card}}.tsv"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        **tracked("data_photographs.py", "photographs"),
+        data_root=RUN_CONFIG.data_root,
+    script:
+        "../scripts/data_photographs.py"

@@ -1,0 +1,56 @@
+"""Tables, claims and the report: drawn from stored scores, nothing is computed here."""
+
+
+localrules:
+    table,
+    report,
+
+
+rule table:
+    input:
+        scores=lambda wildcards: REPORTED[wildcards.method]["scores"],
+    output:
+        manifest=f"{RESULTS}/tables/{{method}}/manifest.json",
+    log:
+        f"{LOGS}/table/{{method}}.log",
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        **tracked(
+            "table.py",
+            {},
+            files=lambda wildcards: [
+                f"workflows/{folder}/{wildcards.method}.yaml"
+                for folder in ("tables", "paper_values", "claims")
+            ],
+        ),
+    script:
+        "../scripts/table.py"
+
+
+rule report:
+    input:
+        acquired=reported("acquired"),
+        scores=reported("scores"),
+        figures=reported("figures"),
+        tables=collect(rules.table.output.manifest, method=list(REPORTED)),
+    output:
+        manifest=f"{RESULTS}/report/manifest.json",
+        page=report(
+            f"{RESULTS}/report/index.html",
+            caption="../report/page.rst",
+            category="Report",
+        ),
+    log:
+        f"{LOGS}/report.log",
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        **tracked("report.py", {}, files=lambda wildcards: ["vismodels/report/page.html.j2"]),
+        run=RUN_CONFIG.run,
+    script:
+        "../scripts/report.py"

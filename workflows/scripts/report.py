@@ -1,0 +1,9 @@
+"""Write the report of a run."""
+
+from script_tools import stage
+
+from vismodels.config import Config
+from vismodels.report.page import Sources, write_page
+
+with stage(snakemake, Config) as s:
+    write_page(s.params.run, Sources(**s.input), s.folder / "index.html")
