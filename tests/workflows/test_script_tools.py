@@ -1,6 +1,7 @@
 """The context of the scripts, in a process of its own: it redirects the process's output."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -131,3 +132,23 @@ def test_the_scratch_folder_is_keyed_by_the_settings_and_removed_at_the_end(run)
         return next(line for line in log.splitlines() if line.startswith("scratch"))
 
     assert scratch(first) != scratch(second)
+
+
+def test_a_job_whose_workflow_is_gone_ends_before_it_does_anything(project, tmp_path):
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    script = "import script_tools; print('went on')"
+    finished = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        env={
+            **os.environ,
+            "PYTHONPATH": str(project / "workflows" / "scripts"),
+            "VISMODELS_WORKFLOW_PID": str(gone.pid),
+        },
+        capture_output=True,
+        text=True,
+    )
+    assert finished.returncode != 0
+    assert "went on" not in finished.stdout
+    assert "the workflow that started this job is gone" in finished.stderr

@@ -1,5 +1,6 @@
 """What all rules use, and what they leave for the report."""
 
+import os
 from pathlib import Path
 from typing import Literal
 
@@ -23,6 +24,9 @@ class RunConfig(Config):
     data_root: str
     device: Literal["auto", "cpu", "cuda"]
 
+
+# Jobs compare it with their ancestors: one that starts while the workflow is killed ends at once.
+os.environ.update(VISMODELS_WORKFLOW_PID=str(os.getpid()))
 
 CODE = CodeIndex(Path(workflow.basedir), Path(vismodels.__file__).parent)
 ENVIRONMENT = environment_digest(environment())

@@ -14,6 +14,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from vismodels import files
 from vismodels.config import Config, ConfigError, config_digest, parse_config
 from vismodels.device import DeviceError, deterministic, resolve_device
@@ -29,6 +31,7 @@ from vismodels.results import SCORES, Score, write_scores
 from vismodels.seeding import generator
 
 USER_ERRORS = (files.FileError, ConfigError, DeviceError, FileNotFoundError, PermissionError)
+WORKFLOW_PID = "VISMODELS_WORKFLOW_PID"  # set in rules/common.smk, inherited by every job
 DISK_FULL = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}
 
 
@@ -185,7 +188,8 @@ def log_to(path: str) -> int:
 def end_with_the_workflow() -> None:
     """End this process with the one that started it; at once, if that one is gone already."""
     die_with_parent()
-    if sys.platform == "linux" and os.getsid(os.getppid()) != os.getsid(0):
+    workflow = int(os.environ.get(WORKFLOW_PID, os.getppid()))
+    if workflow not in {process.pid for process in psutil.Process().parents()}:
         sys.exit("the workflow that started this job is gone")
 
 
