@@ -13,7 +13,7 @@ import vismodels
 PACKAGE = Path(vismodels.__file__).parent
 JOBS = [  # package, module of ours, what it takes from it
     ("cv2", "data/cv.py", "cv2"),
-    ("timm", "methods/super_resolution/train.py", "timm.scheduler.cosine_lr.CosineLRScheduler"),
+    ("timm", "training/schedule.py", "timm.scheduler.cosine_lr.CosineLRScheduler"),
     ("skimage", "metrics/image.py", "skimage.metrics.structural_similarity"),
     ("pooch", "cards/fetch.py", "pooch"),
     ("huggingface_hub", "nn/residual_sr.py", "huggingface_hub.PyTorchModelHubMixin"),

@@ -8,12 +8,12 @@ import torch
 from vismodels.checkpoint import save_weights, tensor_digest
 from vismodels.config import parse_config
 from vismodels.data.cv import lanczos_resize
+from vismodels.data.enlarging import upscale
 from vismodels.data.images import read_image
 from vismodels.data.pairs import PairSet, make_pair
 from vismodels.data.resize import bicubic_resize
 from vismodels.files import FileError, atomic_folder
 from vismodels.methods.super_resolution.config import ScoringConfig
-from vismodels.methods.super_resolution.evaluate import upscale
 from vismodels.methods.super_resolution.score import load_networks, score, write_crops
 from vismodels.metrics.image import PSNR_Y, psnr_y
 from vismodels.nn.residual_sr import ESPCN, ResidualSR

@@ -5,10 +5,10 @@ import torch
 from vismodels.checkpoint import tensor_digest
 from vismodels.config import parse_config
 from vismodels.cost.counters import count
+from vismodels.data.enlarging import evaluate
 from vismodels.data.pairs import PairSet, make_pair
 from vismodels.methods.super_resolution import train as module
 from vismodels.methods.super_resolution.config import TrainConfig
-from vismodels.methods.super_resolution.evaluate import evaluate
 from vismodels.methods.super_resolution.train import build_network, train
 from vismodels.results import read_scores, write_scores
 from vismodels.training.loop import CHECKPOINT

@@ -12,12 +12,12 @@ from torch import nn
 from vismodels.checkpoint import CONFIG, load_weights
 from vismodels.config import suggestion
 from vismodels.data.cv import lanczos_resize
+from vismodels.data.enlarging import measure, upscale
 from vismodels.data.images import write_png
 from vismodels.data.pairs import PairSet
 from vismodels.data.resize import bicubic_resize
 from vismodels.files import FileError, read_json
 from vismodels.methods.super_resolution.config import Crop, ScoringConfig
-from vismodels.methods.super_resolution.evaluate import measure, upscale
 from vismodels.metrics.image import PSNR_Y, SSIM_Y
 from vismodels.nn.residual_sr import ESPCN, ResidualSR
 from vismodels.results import SCORES, Gate, Score, mean_value, read_scores

@@ -6,14 +6,13 @@ from pathlib import Path
 from statistics import fmean
 
 import torch
-from timm.scheduler.cosine_lr import CosineLRScheduler
 from torch import Tensor, nn
 from torch.nn import functional
 
 from vismodels.cost.counters import count
+from vismodels.data.enlarging import evaluate
 from vismodels.data.pairs import PairSet, random_patches
 from vismodels.methods.super_resolution.config import NetworkConfig, TrainConfig, TrainingConfig
-from vismodels.methods.super_resolution.evaluate import evaluate
 from vismodels.metrics.general import MACS, PARAMETERS, TRAIN_LOSS
 from vismodels.metrics.image import PSNR_Y
 from vismodels.nn.residual_sr import ESPCN, ResidualSR
@@ -21,6 +20,7 @@ from vismodels.results import Score, Value, mean_value
 from vismodels.seeding import generator
 from vismodels.training.log import ScalarLog
 from vismodels.training.loop import fit, resume
+from vismodels.training.schedule import warmup_cosine
 from vismodels.training.state import TrainState
 
 NETWORKS: dict[str, type[ResidualSR | ESPCN]] = {"residual_sr": ResidualSR, "espcn": ESPCN}
@@ -79,7 +79,7 @@ def train(
     settings = config.training
     network = build_network(config.network, config.scale, seed).to(device)
     optimizer = torch.optim.Adam(network.parameters(), lr=config.network.learning_rate)
-    scheduler = _schedule(optimizer, settings)
+    scheduler = warmup_cosine(optimizer, settings.iterations, settings.warmup)
     draws = generator(seed, "super_resolution", "batches")
     losses, course = ScalarLog(), ScalarLog()
     state = TrainState(
@@ -119,19 +119,6 @@ def train(
             course.append(end, {PSNR_Y.name: fmean(scored[PSNR_Y.name].values())})
     network.eval()
     return Trained(network, losses, course, _score(config, name, network, losses, validation, seed))
-
-
-def _schedule(optimizer: torch.optim.Optimizer, settings: TrainingConfig) -> CosineLRScheduler:
-    """Return linear warm-up, then a half cosine down to zero, in iterations."""
-    rate = optimizer.param_groups[0]["lr"]
-    return CosineLRScheduler(
-        optimizer,
-        t_initial=settings.iterations - settings.warmup,
-        warmup_t=settings.warmup,
-        warmup_lr_init=rate / max(settings.warmup, 1),
-        warmup_prefix=True,
-        t_in_epochs=False,
-    )
 
 
 def _milestones(settings: TrainingConfig) -> list[int]:

@@ -3,9 +3,9 @@ import pytest
 import torch
 from torch import nn
 
+from vismodels.data.enlarging import evaluate, measure, upscale
 from vismodels.data.pairs import Pair, PairSet
 from vismodels.data.resize import bicubic_resize
-from vismodels.methods.super_resolution.evaluate import evaluate, measure, upscale
 from vismodels.metrics.image import psnr_y, ssim_y
 
 
