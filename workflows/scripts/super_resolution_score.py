@@ -3,8 +3,9 @@
 from script_tools import stage
 
 from vismodels.data.photographs import read_split
+from vismodels.data.windows import write_windows
 from vismodels.methods.super_resolution.config import ScoreConfig
-from vismodels.methods.super_resolution.score import load_networks, score, write_crops
+from vismodels.methods.super_resolution.score import load_networks, score
 
 with stage(snakemake, ScoreConfig) as s:
     scored = score(
@@ -15,5 +16,5 @@ with stage(snakemake, ScoreConfig) as s:
             for name, folder in zip(s.params.sets, s.input["tests"], strict=True)
         },
     )
-    write_crops(scored.crops, s.folder)
+    write_windows(scored.crops, s.folder)
     s.write(scored.scores)

@@ -12,9 +12,10 @@ from vismodels.data.enlarging import upscale
 from vismodels.data.images import read_image
 from vismodels.data.pairs import PairSet, make_pair
 from vismodels.data.resize import bicubic_resize
+from vismodels.data.windows import write_windows
 from vismodels.files import FileError, atomic_folder
 from vismodels.methods.super_resolution.config import ScoringConfig
-from vismodels.methods.super_resolution.score import load_networks, score, write_crops
+from vismodels.methods.super_resolution.score import load_networks, score
 from vismodels.metrics.image import PSNR_Y, psnr_y
 from vismodels.nn.residual_sr import ESPCN, ResidualSR
 from vismodels.results import SCORES, Score, mean_value, write_scores
@@ -178,7 +179,7 @@ def test_windows_show_the_same_place_in_every_variant_by_its_first_seed(tmp_path
     assert np.array_equal(scored.crops["a", "original"], photo.hr[window])
     first = upscale(NETWORKS["net"][0], photo.lr)
     assert np.array_equal(scored.crops["a", "net"], first[window])
-    write_crops(scored.crops, tmp_path)
+    write_windows(scored.crops, tmp_path)
     for (image, name), pixels in scored.crops.items():
         stored = read_image(tmp_path / "crops" / image / f"{name}.png")
         assert np.array_equal(stored, pixels)

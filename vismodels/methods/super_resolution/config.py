@@ -6,6 +6,7 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_va
 
 from vismodels.config import Config
 from vismodels.data.manifest import SetName
+from vismodels.data.windows import Crop
 
 CLASSICAL = ("original", "bicubic", "lanczos")  # what the networks are shown beside
 
@@ -60,17 +61,6 @@ class TrainConfig(Config):
     validation_sets: tuple[SetName, ...]
     network: NetworkConfig
     training: TrainingConfig
-
-
-class Crop(Config):
-    """A window of an HR test image that the report shows; pixels."""
-
-    set: SetName
-    image: str
-    top: NonNegativeInt
-    left: NonNegativeInt
-    height: PositiveInt
-    width: PositiveInt
 
 
 class Floor(Config):

@@ -1,31 +1,26 @@
 """Score networks and classical interpolation on the test photographs: the one look at them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 from vismodels.checkpoint import CONFIG, load_weights
 from vismodels.config import suggestion
 from vismodels.data.cv import lanczos_resize
 from vismodels.data.enlarging import measure, upscale
-from vismodels.data.images import write_png
 from vismodels.data.pairs import PairSet
 from vismodels.data.resize import bicubic_resize
+from vismodels.data.windows import Enlarge, Image, cut_windows
 from vismodels.files import FileError, read_json
-from vismodels.methods.super_resolution.config import Crop, ScoringConfig
+from vismodels.methods.super_resolution.config import ScoringConfig
 from vismodels.metrics.image import PSNR_Y, SSIM_Y
 from vismodels.nn.residual_sr import ESPCN, ResidualSR
 from vismodels.results import SCORES, Gate, Score, mean_value, read_scores
 
-CROPS = "crops"
 NETWORKS: dict[str, type[nn.Module]] = {kind.__name__: kind for kind in (ResidualSR, ESPCN)}
-Image = NDArray[np.uint8]
-Enlarge = Callable[[Image], Image]
 
 
 @dataclass(frozen=True)
@@ -89,13 +84,7 @@ def score(
     ]
     first = {variant: enlarge for variant, _, enlarge in reversed(variants)}  # first seed of each
     checked = _with_floors(config, _gated(config, scores))
-    return Scored(checked, _crops(config.crops, first, tests))
-
-
-def write_crops(crops: Mapping[tuple[str, str], Image], folder: Path) -> None:
-    """Write each window as `crops/<image>/<variant>.png` below `folder`."""
-    for (image, variant), pixels in crops.items():
-        write_png(folder / CROPS / image / f"{variant}.png", pixels)
+    return Scored(checked, cut_windows(config.crops, first, tests))
 
 
 def _enlarge(network: nn.Module) -> Enlarge:
@@ -156,23 +145,3 @@ def _with_floors(config: ScoringConfig, scores: Sequence[Score]) -> list[Score]:
             record = replace(record, gates=[*record.gates, gate])
         checked.append(record)
     return checked
-
-
-def _crops(
-    crops: Sequence[Crop], variants: Mapping[str, Enlarge], tests: Mapping[str, PairSet]
-) -> dict[tuple[str, str], Image]:
-    windows: dict[tuple[str, str], Image] = {}
-    for crop in crops:
-        if crop.set not in tests:
-            raise ValueError(f"a crop names the set {crop.set!r}{suggestion(crop.set, tests)}")
-        (pair,) = tests[crop.set].subset([crop.image])
-        bottom, right = crop.top + crop.height, crop.left + crop.width
-        if bottom > pair.hr.shape[0] or right > pair.hr.shape[1]:
-            raise ValueError(
-                f"the crop of {crop.image} ends at row {bottom}, column {right}, but the image is "
-                f"{pair.hr.shape[0]}x{pair.hr.shape[1]}; make it smaller or move it"
-            )
-        shown = {"original": pair.hr} | {name: run(pair.lr) for name, run in variants.items()}
-        for name, image in shown.items():
-            windows[crop.image, name] = image[crop.top : bottom, crop.left : right]
-    return windows
