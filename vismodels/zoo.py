@@ -5,7 +5,9 @@ from typing import Any
 
 from torch import nn
 
-import vismodels.nn.residual_sr  # noqa: F401  (fills the registry)
+import vismodels.nn.residual_sr
+import vismodels.nn.rfdn
+import vismodels.nn.srresnet  # noqa: F401  (these modules fill the registry)
 from vismodels.config import suggestion
 from vismodels.registry import ARCHITECTURES, Architecture
 

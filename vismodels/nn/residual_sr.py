@@ -6,58 +6,26 @@ bicubic interpolation misses, with residual blocks without normalization as in L
 "Enhanced Deep Residual Networks for Single Image Super-Resolution" (CVPRW 2017, arXiv 1707.02921).
 """
 
-from collections.abc import Callable
-
 import torch
-from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vismodels.nn.super_resolution import (
+    IMAGE_CHANNELS,
+    SuperResolutionNetwork,
+    bicubic_upsample,
+    check_image,
+    draw_convolutions_,
+    shrink_,
+)
 from vismodels.registry import register_architecture
-
-IMAGE_CHANNELS = 3
-SCALES = (2, 3, 4)
 
 NEGATIVE_SLOPE = 0.1  # of the leaky ReLUs: no feature ever loses its gradient
 BRANCH_SCALE = 0.1  # of the last weights of a residual branch at the start
 LAST_LAYER_SCALE = 0.05  # of the last weights of a network that corrects the bicubic image
 
-MODEL_CARD = """\
----
-{{ card_data }}
----
 
-A super-resolution network of the Python package vismodels. Input: RGB in [0, 1], (B, 3, h, w).
-Output: (B, 3, scale * h, scale * w), not clamped.
-"""
-
-
-def bicubic_upsample(image: Tensor, scale: int) -> Tensor:
-    """Return `image` enlarged by the bicubic kernel with a = -0.5, that of Pillow and MATLAB.
-
-    `antialias=True` selects that kernel; PyTorch's default has a = -0.75 and other borders.
-
-    Args:
-        image: (B, C, h, w), floating point.
-        scale: integer factor.
-
-    Returns:
-        (B, C, scale * h, scale * w); may overshoot the range of `image`.
-    """
-    return F.interpolate(
-        image, scale_factor=scale, mode="bicubic", antialias=True, align_corners=False
-    )
-
-
-class _SubPixelNetwork(
-    nn.Module,
-    PyTorchModelHubMixin,
-    library_name="vismodels",
-    license="apache-2.0",
-    pipeline_tag="image-to-image",
-    tags=["super-resolution"],
-    model_card_template=MODEL_CARD,
-):
+class _SubPixelNetwork(SuperResolutionNetwork):
     """Convolutions at low resolution, a pixel shuffle, and perhaps the bicubic image added.
 
     A subclass defines `layers`, from 3 to 3 * scale ** 2 channels.
@@ -66,10 +34,7 @@ class _SubPixelNetwork(
     layers: nn.Sequential
 
     def __init__(self, scale: int, bicubic_skip: bool) -> None:
-        super().__init__()
-        if scale not in SCALES:
-            raise ValueError(f"scale must be one of {SCALES}, got {scale!r}")
-        self.scale = scale
+        super().__init__(scale)
         self.bicubic_skip = bicubic_skip
 
     def forward(self, image: Tensor) -> Tensor:
@@ -85,10 +50,7 @@ class _SubPixelNetwork(
             ValueError: if `image` has another shape.
             TypeError: if `image` is not floating point.
         """
-        if image.ndim != 4 or image.shape[1] != IMAGE_CHANNELS:
-            raise ValueError(f"expected RGB images (B, 3, h, w), got shape {tuple(image.shape)}")
-        if not image.is_floating_point():
-            raise TypeError(f"expected values in [0, 1], got {image.dtype}; divide by 255 first")
+        check_image(image)
         enlarged = F.pixel_shuffle(self.layers(image), self.scale)
         return enlarged + bicubic_upsample(image, self.scale) if self.bicubic_skip else enlarged
 
@@ -129,9 +91,11 @@ class ESPCN(_SubPixelNetwork):
             generator: source of randomness; None for PyTorch's global one.
         """
         gain = nn.init.calculate_gain("tanh")
-        _draw_(self, lambda weight: nn.init.xavier_normal_(weight, gain, generator=generator))
+        draw_convolutions_(
+            self, lambda weight: nn.init.xavier_normal_(weight, gain, generator=generator)
+        )
         if self.bicubic_skip:
-            _shrink_(self.layers[-1], LAST_LAYER_SCALE)
+            shrink_(self.layers[-1], LAST_LAYER_SCALE)
 
 
 @register_architecture(
@@ -176,11 +140,13 @@ class ResidualSR(_SubPixelNetwork):
         Args:
             generator: source of randomness; None for PyTorch's global one.
         """
-        _draw_(self, lambda weight: nn.init.kaiming_normal_(weight, generator=generator))
+        draw_convolutions_(
+            self, lambda weight: nn.init.kaiming_normal_(weight, generator=generator)
+        )
         for layer in self.layers:
             if isinstance(layer, ResidualBlock):
-                _shrink_(layer.branch[-1], BRANCH_SCALE)
-        _shrink_(self.layers[-1], LAST_LAYER_SCALE)
+                shrink_(layer.branch[-1], BRANCH_SCALE)
+        shrink_(self.layers[-1], LAST_LAYER_SCALE)
 
 
 class ResidualBlock(nn.Module):
@@ -203,18 +169,3 @@ class ResidualBlock(nn.Module):
         """Return features like the input, (B, C, H, W)."""
         change: Tensor = self.branch(features)
         return features + change
-
-
-def _draw_(model: nn.Module, draw: Callable[[Tensor], Tensor]) -> None:
-    """Fill the weights of all convolutions by `draw`, their biases with zeros."""
-    for name, parameter in model.named_parameters():
-        if name.endswith("bias"):
-            nn.init.zeros_(parameter)
-        else:
-            draw(parameter)
-
-
-@torch.no_grad()
-def _shrink_(convolution: nn.Module, factor: float) -> None:
-    """Multiply the weights of a convolution by `factor`."""
-    convolution.weight.mul_(factor)  # type: ignore[operator]

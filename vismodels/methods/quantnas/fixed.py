@@ -1,0 +1,66 @@
+"""Published networks with quantized convolutions: the baselines that no search made."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vismodels.config import suggestion
+from vismodels.nn.residual_sr import ESPCN
+from vismodels.nn.rfdn import RFDN
+from vismodels.nn.srresnet import SRResNet
+from vismodels.nn.super_resolution import SuperResolutionNetwork
+from vismodels.quantization.layers import initialize_steps_, quantize_convolutions_
+from vismodels.quantization.spec import FULL_PRECISION
+
+MODELS: dict[str, type[SuperResolutionNetwork]] = {
+    "espcn": ESPCN,
+    "rfdn": RFDN,
+    "srresnet": SRResNet,
+}
+
+
+class FixedSR(SuperResolutionNetwork):
+    """ESPCN, RFDN or SRResNet whose convolutions are quantized, first and last ones too.
+
+    Weights and activations have LSQ quantizers; activations keep their sign, since these networks
+    have rectifiers of their own.
+
+    Args:
+        model: `espcn`, `rfdn` or `srresnet`.
+        bits: of all convolutions, or name of the convolution -> bits; 32 leaves one as it is.
+        scale: 2, 3 or 4.
+        arguments: further arguments of the network's class.
+
+    Raises:
+        ValueError: for an unknown model or convolution, with the nearest name.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        bits: int | Mapping[str, int] = FULL_PRECISION,
+        scale: int = 4,
+        arguments: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(scale)
+        if model not in MODELS:
+            raise ValueError(f"no network is called {model!r}{suggestion(model, MODELS)}")
+        self.network: nn.Module = MODELS[model](scale=scale, **(arguments or {}))
+        quantize_convolutions_(self.network, bits)
+
+    def initialize_(self, generator: torch.Generator | None = None) -> None:
+        """Draw all weights anew, as the network itself does, and fit the quantizers to them.
+
+        Args:
+            generator: source of randomness; None for PyTorch's global one.
+        """
+        self.network.initialize_(generator)  # type: ignore[operator]
+        ramp = torch.linspace(0, 1, 3 * 24 * 24).view(1, 3, 24, 24)
+        initialize_steps_(self.network, ramp.to(next(self.parameters())))
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return (B, 3, scale * h, scale * w) of (B, 3, h, w), RGB in [0, 1]; not clamped."""
+        result: Tensor = self.network(image)
+        return result

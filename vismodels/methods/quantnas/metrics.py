@@ -1,0 +1,56 @@
+"""What a search records of itself."""
+
+from vismodels.results import Metric
+
+CHOICE_ENTROPY = Metric(
+    "choice_entropy",
+    "Entropy",
+    unit="nats",
+    higher_is_better=False,
+    protocol="sum over all decisions of the Shannon entropy of their probabilities",
+)
+DECISIVENESS = Metric(
+    "decisiveness",
+    "Decisiveness",
+    higher_is_better=True,
+    protocol="mean over all decisions of the largest probability",
+)
+SUPERNET_PSNR = Metric(
+    "supernet_psnr",
+    "Supernet PSNR-Y",
+    unit="dB",
+    higher_is_better=True,
+    protocol="PSNR-Y of the mixed supernet on the validation photographs",
+    digits=2,
+)
+DERIVED_PSNR = Metric(
+    "derived_psnr",
+    "Derived PSNR-Y",
+    unit="dB",
+    higher_is_better=True,
+    protocol="PSNR-Y on the validation photographs of the supernet with each decision set to the "
+    "chosen candidate, before any retraining",
+    digits=2,
+)
+DERIVATION_GAP = Metric(
+    "derivation_gap",
+    "Derivation gap",
+    unit="dB",
+    higher_is_better=False,
+    protocol="supernet PSNR-Y minus derived PSNR-Y on the validation photographs",
+    digits=2,
+)
+EXPECTED_BITOPS = Metric(
+    "expected_bitops",
+    "Expected cost",
+    protocol="expected cost of the searched layers at a 32x32 LR image under the final "
+    "probabilities, by the penalty's own count",
+    digits=0,
+)
+BITOPS_256 = Metric(
+    "bitops_256",
+    "BitOPs at 256x256",
+    higher_is_better=False,
+    protocol="as BitOPs, at a 256x256 LR image",
+    digits=0,
+)

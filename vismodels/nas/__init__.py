@@ -1,0 +1,1 @@
+"""Differentiable architecture search: decisions, relaxations, penalties, the alternating step."""
