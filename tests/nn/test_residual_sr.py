@@ -4,42 +4,17 @@ import math
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from torch import nn
 
 from vismodels.cost.counters import count
-from vismodels.nn.residual_sr import ESPCN, ResidualSR, bicubic_upsample
+from vismodels.nn.residual_sr import ESPCN, ResidualSR
+from vismodels.nn.super_resolution import bicubic_upsample
 
 NETWORKS = [ESPCN, ResidualSR]
 
 
 def random_image(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.rand(shape, generator=torch.Generator().manual_seed(seed))
-
-
-@pytest.mark.parametrize("scale", [2, 3, 4])
-@pytest.mark.parametrize("size", [(13, 17), (1, 1), (2, 5)])
-def test_bicubic_upsampling_is_pillows_on_float_images_borders_included(scale, size):
-    image = random_image(*size)
-    height, width = size
-    pillow = Image.fromarray(image.numpy()).resize((width * scale, height * scale), Image.BICUBIC)
-    ours = bicubic_upsample(image[None, None], scale)[0, 0]
-    np.testing.assert_allclose(ours, np.asarray(pillow), atol=5e-6)  # float32 coefficients
-
-
-def test_bicubic_upsampling_has_the_kernel_with_a_of_minus_one_half():
-    impulse = torch.zeros(1, 1, 1, 9, dtype=torch.float64)
-    impulse[..., 4] = 1
-    row = bicubic_upsample(impulse, 2)[0, 0, 0]
-
-    def kernel(x: float, a: float = -0.5) -> float:
-        x = abs(x)
-        if x < 1:
-            return (a + 2) * x**3 - (a + 3) * x**2 + 1
-        return a * x**3 - 5 * a * x**2 + 8 * a * x - 4 * a if x < 2 else 0.0
-
-    expected = [kernel((column + 0.5) / 2 - 0.5 - 4) for column in range(18)]
-    np.testing.assert_allclose(row, expected, atol=1e-12)
 
 
 @pytest.mark.parametrize(

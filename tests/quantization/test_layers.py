@@ -62,9 +62,9 @@ def image(generator):
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("bias", [False, True])
-def test_at_32_signed_bits_it_is_a_convolution_bit_for_bit(form, bias, generator):
+def test_at_32_bits_without_rectifier_it_is_a_convolution_bit_for_bit(form, bias, generator):
     options = dict(FORMS[form])
-    ours = QuantConv2d(4, 8, bits=32, activation="lsq", signed=True, bias=bias, **options)
+    ours = QuantConv2d(4, 8, bits=32, rectifier=None, bias=bias, **options)
     kernel = options.pop("kernel_size")
     same = (kernel // 2,) * 2 if isinstance(kernel, int) else tuple(k // 2 for k in kernel)
     theirs = nn.Conv2d(4, 8, kernel, bias=bias, **{"padding": same, **options})
@@ -92,6 +92,28 @@ def test_it_quantizes_activations_then_weights_then_convolves(generator):
     torch.testing.assert_close(layer(x), F.conv2d(hwgq(x, 4), quantized, layer.bias, padding=1))
 
 
+@pytest.mark.parametrize(
+    ("rectifier", "slope", "signed"),
+    [("relu", 0.0, False), ("leaky_relu", 0.1, True), ("prelu", 0.1, True), (None, 1.0, True)],
+)
+def test_what_the_rectifier_leaves_of_negative_values_is_quantized(
+    rectifier, slope, signed, generator
+):
+    layer = QuantConv2d(3, 4, 1, bits=4, activation="lsq", rectifier=rectifier)
+    assert layer.quantize_activation.spec.signed == signed
+    x = torch.randn(2, 3, 5, 5, generator=generator)
+    step = layer.quantize_activation.scale.detach()
+    levels = (F.leaky_relu(x, slope) / step).round().clamp(-8 if signed else 0, 7 if signed else 15)
+    expected = F.conv2d(levels * step, layer.quantize_weight(layer.weight))
+    torch.testing.assert_close(layer(x), expected)
+
+
+def test_a_learned_slope_trains_through_the_quantizer(generator):
+    layer = QuantConv2d(3, 4, 3, bits=4, activation="lsq", rectifier="prelu")
+    layer(torch.randn(2, 3, 5, 5, generator=generator)).pow(2).sum().backward()
+    assert layer.rectify.weight.grad.abs() > 0
+
+
 def test_every_parameter_gets_a_gradient(generator):
     layer = QuantConv2d(3, 4, 3, bits=3, bias=True, activation="lsq")
     layer(torch.randn(2, 3, 5, 5, generator=generator)).pow(2).sum().backward()
@@ -111,9 +133,9 @@ def test_channels_that_groups_do_not_divide_are_refused(channels):
         QuantConv2d(*channels, 3, bits=8, groups=2)
 
 
-@pytest.mark.parametrize("options", [{"bits": 5}, {"bits": 0}, {"bits": 4, "signed": True}])
+@pytest.mark.parametrize("options", [{"bits": 5}, {"bits": 0}, {"bits": 1, "activation": "lsq"}])
 def test_quantizers_that_do_not_exist_are_refused_when_the_layer_is_built(options):
-    with pytest.raises(ValueError, match=r"got 5|got 0|cannot be signed"):
+    with pytest.raises(ValueError, match=r"got [015]"):
         QuantConv2d(3, 3, 3, **options)
 
 
@@ -265,14 +287,14 @@ def test_switched_off_a_converted_network_is_the_float_one_bit_for_bit(network, 
 
 
 @pytest.mark.parametrize("activation", ["hwgq", "lsq"])
-def test_a_layer_that_is_switched_off_still_rectifies_unless_it_is_signed(activation, generator):
-    layer = QuantConv2d(3, 4, 3, bits=4, activation=activation)
+@pytest.mark.parametrize("rectifier", ["relu", "leaky_relu", "prelu", None])
+def test_a_layer_that_is_switched_off_keeps_its_rectifier(activation, rectifier, generator):
+    layer = QuantConv2d(3, 4, 3, bits=4, activation=activation, rectifier=rectifier)
     x = torch.randn(2, 3, 5, 5, generator=generator)
     enable_quantizers_(layer, False)
-    assert torch.equal(layer(x), F.conv2d(x.relu(), layer.weight, padding=1))
-    signed = QuantConv2d(3, 4, 3, bits=4, activation="lsq", signed=True)
-    enable_quantizers_(signed, False)
-    assert torch.equal(signed(x), F.conv2d(x, signed.weight, padding=1))
+    slope = {"relu": 0.0, None: 1.0}.get(rectifier, 0.1)
+    expected = F.conv2d(F.leaky_relu(x, slope), layer.weight, padding=1)
+    torch.testing.assert_close(layer(x), expected)
 
 
 def test_at_32_bits_there_is_nothing_to_switch_off(generator):

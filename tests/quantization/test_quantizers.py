@@ -12,7 +12,9 @@ from vismodels.quantization.quantizers import (
     ActivationLSQ,
     WeightLSQ,
     activation_quantizer,
+    build_rectifier,
 )
+from vismodels.quantization.spec import QuantSpec
 
 
 @pytest.fixture
@@ -190,20 +192,14 @@ def test_an_empty_batch_passes():
 
 
 @pytest.mark.parametrize("kind", ["hwgq", "lsq"])
-def test_activations_at_32_bits_are_rectified_only(kind, generator):
-    x = torch.randn(5, 6, generator=generator)
-    assert torch.equal(activation_quantizer(kind, 32)(x), x.relu())
-    prelu = activation_quantizer(kind, 32, rectifier="prelu")(x)
-    torch.testing.assert_close(prelu, torch.where(x > 0, x, 0.1 * x))
-
-
-def test_signed_activations_at_32_bits_are_the_same_tensor(generator):
-    x = torch.randn(4, 5, generator=generator)
-    assert activation_quantizer("lsq", 32, signed=True)(x) is x
+@pytest.mark.parametrize("signed", [False, True])
+def test_activations_at_32_bits_are_the_same_tensor(kind, signed):
+    x = torch.tensor([-1.5, 0.0, 1e-9, 3e8])
+    assert activation_quantizer(kind, 32, signed)(x) is x
 
 
 @pytest.mark.parametrize("signed", [False, True])
-def test_lsq_of_activations_built_directly_follows_the_same_rule_at_32_bits(signed, generator):
+def test_lsq_of_activations_built_directly_keeps_its_rectifier_at_32_bits(signed, generator):
     x = torch.randn(4, 5, generator=generator)
     quantizer = ActivationLSQ(32, signed)
     quantizer.initialize_(x)
@@ -211,22 +207,32 @@ def test_lsq_of_activations_built_directly_follows_the_same_rule_at_32_bits(sign
     assert not list(quantizer.parameters())
 
 
-@pytest.mark.parametrize("rectifier", ["relu", "prelu"])
-def test_below_32_bits_the_kind_decides(rectifier):
-    assert isinstance(activation_quantizer("hwgq", 4, rectifier=rectifier), ActivationHWGQ)
-    lsq = activation_quantizer("lsq", 4, signed=True, rectifier=rectifier)
+@pytest.mark.parametrize("signed", [False, True])
+def test_below_32_bits_the_kind_decides(signed):
+    assert isinstance(activation_quantizer("hwgq", 4, signed), ActivationHWGQ)
+    lsq = activation_quantizer("lsq", 4, signed)
     assert isinstance(lsq, ActivationLSQ)
-    assert lsq.spec.signed
+    assert lsq.spec == QuantSpec(4, signed)
 
 
-def test_signed_hwgq_is_refused_with_the_way_out():
-    with pytest.raises(ValueError, match="use lsq for signed activations"):
-        activation_quantizer("hwgq", 4, signed=True)
+def test_hwgq_rectifies_signed_features_too():
+    x = torch.tensor([-1.0, 0.22, 5.0])
+    assert torch.equal(activation_quantizer("hwgq", 4, True)(x), hwgq(x, 4))
 
 
 def test_hwgq_with_unpublished_bits_is_refused_when_it_is_built():
     with pytest.raises(ValueError, match="got 5"):
-        activation_quantizer("hwgq", 5)
+        activation_quantizer("hwgq", 5, False)
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [("relu", [0, 0, 2]), ("leaky_relu", [-0.3, 0, 2]), ("prelu", [-0.3, 0, 2])],
+)
+def test_rectifiers_by_hand(kind, expected):
+    rectifier = build_rectifier(kind)
+    assert rectifier(torch.tensor([-3.0, 0.0, 2.0])).tolist() == pytest.approx(expected)
+    assert len(list(rectifier.parameters())) == (kind == "prelu")
 
 
 def test_copies_learn_apart():

@@ -174,9 +174,10 @@ def _pixels(image: Image.Image | NDArray[Any] | Tensor) -> Tensor:
                 "grey with np.stack([image] * 3, axis=-1), alpha with image[..., :3], channels "
                 "first with np.moveaxis(image, 0, -1)"
             )
-        if image.dtype not in (np.uint8, np.float16, np.float32, np.float64):
+        native = image.dtype.newbyteorder("=")
+        if native not in (np.uint8, np.float16, np.float32, np.float64):
             raise TypeError(_wrong_dtype(image.dtype))
-        pixels = _channels_first(np.array(image, image.dtype.newbyteorder("="), order="C"))
+        pixels = _channels_first(np.array(image, native, order="C"))
     elif isinstance(image, Tensor):
         if image.ndim not in (3, 4) or image.shape[-3] != IMAGE_CHANNELS:
             raise ValueError(

@@ -11,6 +11,7 @@ from vismodels.quantization.quantizers import (
     ActivationKind,
     ActivationLSQ,
     Rectifier,
+    StepStart,
     WeightLSQ,
     activation_quantizer,
     build_rectifier,
@@ -97,8 +98,8 @@ def bits_of(name: str, module: nn.Module) -> tuple[int, int]:
 
 
 @torch.no_grad()
-def initialize_steps_(network: nn.Module, *inputs: Tensor) -> None:
-    """Set every learned step to where LSQ starts for the present weights and for these inputs.
+def initialize_steps_(network: nn.Module, *inputs: Tensor, start: StepStart = "lsq") -> None:
+    """Set every learned step to fit the present weights and these inputs.
 
     The network runs once, in evaluation mode, and every module gets its own mode back: each
     activation quantizer sees what the layers before it, quantized already, hand it; one that runs
@@ -108,14 +109,15 @@ def initialize_steps_(network: nn.Module, *inputs: Tensor) -> None:
     Args:
         network: holds `QuantConv2d` layers, or activation quantizers of its own.
         inputs: a batch, as the network takes it.
+        start: where LSQ starts, or the step with the smallest squared error (`mse`).
     """
     for module in network.modules():
         if isinstance(module, QuantConv2d):
-            module.quantize_weight.initialize_(module.weight)
+            module.quantize_weight.initialize_(module.weight, start)
 
     def measure(module: nn.Module, arguments: tuple[Tensor]) -> None:
         assert isinstance(module, ActivationLSQ)
-        module.initialize_(arguments[0])
+        module.initialize_(arguments[0], start)
 
     modes = {module: module.training for module in network.modules()}
     handles = [

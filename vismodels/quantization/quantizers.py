@@ -6,12 +6,14 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from vismodels.quantization.functional import hwgq, lsq, lsq_step
+from vismodels.quantization.functional import hwgq, lsq, lsq_step, mse_step
 from vismodels.quantization.spec import QuantSpec
 
 ActivationKind = Literal["hwgq", "lsq"]
+StepStart = Literal["lsq", "mse"]
 Rectifier = Literal["relu", "leaky_relu", "prelu"]
 
+STEP_STARTS = {"lsq": lsq_step, "mse": mse_step}
 NEGATIVE_SLOPE = 0.1  # of a leaky ReLU, and of a PReLU at the start
 
 
@@ -29,10 +31,10 @@ class WeightLSQ(nn.Module):
         step = lsq_step(weight, self.spec, channels=True)
         self.scale = None if self.spec.is_full_precision else nn.Parameter(step)
 
-    def initialize_(self, weight: Tensor) -> None:
-        """Set the steps to where LSQ starts for `weight`."""
+    def initialize_(self, weight: Tensor, start: StepStart = "lsq") -> None:
+        """Set the steps to where LSQ starts for `weight`, or to the smallest squared error."""
         if self.scale is not None:
-            self.scale.data.copy_(lsq_step(weight, self.spec, channels=True))
+            self.scale.data.copy_(STEP_STARTS[start](weight, self.spec, channels=True))
 
     def forward(self, weight: Tensor) -> Tensor:
         """Return the quantized weight; the gradient of the steps is scaled by the whole tensor."""
@@ -57,10 +59,11 @@ class ActivationLSQ(nn.Module):
         step = torch.full((1,), 2 / self.spec.maximum**0.5)
         self.scale = None if self.spec.is_full_precision else nn.Parameter(step)
 
-    def initialize_(self, x: Tensor) -> None:
-        """Set the step to where LSQ starts for features like `x`."""
+    def initialize_(self, x: Tensor, start: StepStart = "lsq") -> None:
+        """Set the step to where LSQ starts for features like `x`, or to the smallest error."""
         if self.scale is not None:
-            self.scale.data.copy_(lsq_step(x if self.spec.signed else x.relu(), self.spec))
+            seen = x if self.spec.signed else x.relu()
+            self.scale.data.copy_(STEP_STARTS[start](seen, self.spec))
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the quantized features, of the shape of `x`, (B, ...)."""

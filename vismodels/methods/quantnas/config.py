@@ -164,6 +164,7 @@ class TrainingSettings(Config):
     batch_size: PositiveInt = 32
     lr_crop: PositiveInt = 45
     learning_rate: PositiveFloat = 1.0e-4
+    step_start: Literal["lsq", "mse"] = "lsq"  # where the quantizers' steps start
     step_rate: PositiveFloat = 1.0  # of the quantizers' steps, times the learning rate
     weight_decay: NonNegativeFloat = 0.0
     warmup: NonNegativeInt = 0

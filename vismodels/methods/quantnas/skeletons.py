@@ -18,8 +18,8 @@ from vismodels.methods.quantnas.space import (
     RFDNSkeleton,
     Slot,
 )
-from vismodels.nn.super_resolution import bicubic_upsample
 from vismodels.nn.rfdn import EnhancedSpatialAttention
+from vismodels.nn.super_resolution import bicubic_upsample
 from vismodels.quantization.layers import QuantConv2d
 
 MakeLayer = Callable[[Slot], nn.Module]

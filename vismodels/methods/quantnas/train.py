@@ -82,7 +82,7 @@ def build_network(config: TrainConfig, found: Genotype | None, seed: int) -> Sup
         ConfigError: if the genotype is none of the space, with the nearest name.
     """
     network = _described(config, found)
-    network.initialize_(generator(seed, "quantnas", "train", "weights"))  # type: ignore[operator]
+    network.initialize_(generator(seed, "quantnas", "train", "weights"))
     return network
 
 
@@ -177,7 +177,7 @@ def train(
     sizes = (settings.batch_size, settings.lr_crop)
     calibration, _ = next(random_patches(training, _draws(seed, "calibration"), *sizes))
     calibration = calibration.to(device)
-    initialize_steps_(network, calibration)
+    initialize_steps_(network, calibration, start=settings.step_start)
     rate = config.variant.learning_rate or settings.learning_rate
     optimizer = torch.optim.Adam(_groups(network, rate, settings))
     scheduler = warmup_cosine(optimizer, settings.iterations, settings.warmup)
@@ -195,7 +195,7 @@ def train(
     def step(batch: tuple[Tensor, Tensor]) -> Mapping[str, float]:
         if 0 < state.iteration == settings.float_warmup:
             enable_quantizers_(network, True)
-            initialize_steps_(network, calibration)
+            initialize_steps_(network, calibration, start=settings.step_start)
         low, high = (images.to(device) for images in batch)
         loss = F.l1_loss(network(low), high)
         optimizer.zero_grad(set_to_none=True)
