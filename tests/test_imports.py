@@ -15,7 +15,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 HEAVY = ("torch", "torchvision", "diffusers", "transformers", "timm", "monai")
 TORCH_FREE = (
     "config", "results", "provenance", "tables", "statistics", "cards", "data.manifest",
-    "report.claims", "report.method_files",
+    "report.claims", "report.method_files", "data.windows", "nas.genotype", "quantization.spec",
 )  # fmt: skip
 
 

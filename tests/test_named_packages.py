@@ -16,7 +16,7 @@ JOBS = [  # package, module of ours, what it takes from it
     ("timm", "training/schedule.py", "timm.scheduler.cosine_lr.CosineLRScheduler"),
     ("skimage", "metrics/image.py", "skimage.metrics.structural_similarity"),
     ("pooch", "cards/fetch.py", "pooch"),
-    ("huggingface_hub", "nn/residual_sr.py", "huggingface_hub.PyTorchModelHubMixin"),
+    ("huggingface_hub", "nn/super_resolution.py", "huggingface_hub.PyTorchModelHubMixin"),
 ]
 ONLY_THERE = {"cv2": "data/cv.py"}
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from vismodels.quantization.functional import HWGQ_STEPS, hwgq
+from vismodels.quantization.functional import HWGQ_STEPS, hwgq, mse_step
 from vismodels.quantization.quantizers import (
     ActivationHWGQ,
     ActivationLSQ,
@@ -124,6 +124,16 @@ def test_steps_at_zero_or_below_leave_finite_weights_of_every_type(dtype):
     assert quantized.dtype == dtype
     assert quantized.isfinite().all()
     assert quantized[1].tolist() == [1, 0]  # the sign of a step does not matter
+
+
+def test_steps_start_with_the_least_error_when_asked(weight):
+    quantizer, kept = WeightLSQ(weight, 8), ActivationLSQ(4)
+    quantizer.initialize_(weight, "mse")
+    torch.testing.assert_close(
+        quantizer.scale.detach(), mse_step(weight, QuantSpec(8, True), channels=True)
+    )
+    kept.initialize_(weight, "mse")
+    torch.testing.assert_close(kept.scale.detach(), mse_step(weight.relu(), QuantSpec(4, False)))
 
 
 # --- activations -------------------------------------------------------------------------------

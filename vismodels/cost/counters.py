@@ -21,6 +21,8 @@ from torch.nn.modules.module import (
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+from vismodels.nn.modes import evaluation_mode
+
 BitsOf = Callable[[str, nn.Module], tuple[int, int]]
 
 FULL_PRECISION = 32  # bits of an unquantized weight or activation
@@ -99,7 +101,7 @@ def count(model: nn.Module, *inputs: Any, bits_of: BitsOf | None = None) -> Cost
     names = {module: name for name, module in model.named_modules()}
     with ExitStack() as stack:
         stack.enter_context(torch.no_grad())
-        stack.enter_context(_evaluation_mode(model))
+        stack.enter_context(evaluation_mode(model))
         stack.enter_context(_separate_products())
         running = stack.enter_context(_running_modules(names))
         counter = stack.enter_context(_OperationCounter(running))
@@ -214,18 +216,6 @@ def _running_modules(names: Mapping[nn.Module, str]) -> Iterator[Sequence[str]]:
         register_module_forward_hook(leave, always_call=True),
     ):
         yield stack
-
-
-@contextmanager
-def _evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Put the model in evaluation mode; give every module its own mode back."""
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
 
 
 @contextmanager

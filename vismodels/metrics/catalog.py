@@ -7,6 +7,15 @@ which meet names in score files.
 from vismodels.metrics.dataset import ITEMS, LR_DIFFERENCE, MEGAPIXELS, VERIFIED
 from vismodels.metrics.general import ACTIVATIONS, BITOPS, MACS, PARAMETERS, TRAIN_LOSS
 from vismodels.metrics.image import PSNR_Y, PSNR_Y_FLOAT, SSIM_Y
+from vismodels.metrics.search import (
+    BITOPS_256,
+    CHOICE_ENTROPY,
+    DECISIVENESS,
+    DERIVATION_GAP,
+    DERIVED_PSNR,
+    EXPECTED_BITOPS,
+    SUPERNET_PSNR,
+)
 from vismodels.registry import Registry
 from vismodels.results import Metric
 
@@ -25,5 +34,12 @@ for _metric in (
     PSNR_Y,
     PSNR_Y_FLOAT,
     SSIM_Y,
+    CHOICE_ENTROPY,
+    DECISIVENESS,
+    SUPERNET_PSNR,
+    DERIVED_PSNR,
+    DERIVATION_GAP,
+    EXPECTED_BITOPS,
+    BITOPS_256,
 ):
     METRICS.register(_metric.name, _metric)

@@ -1,7 +1,6 @@
 """The base of all super-resolution networks, and the entry that enlarges a user's image."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -12,6 +11,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vismodels.nn.modes import evaluation_mode
 from vismodels.nn.tiles import compute_in_tiles
 
 IMAGE_CHANNELS = 3
@@ -103,7 +103,7 @@ class SuperResolutionNetwork(
             high = _eight_bit(high) if part.dtype == torch.uint8 else high.clamp(0, 1)
             return high.to(part)  # its dtype and device
 
-        with torch.no_grad(), _evaluation_mode(self):
+        with torch.no_grad(), evaluation_mode(self):
             enlarged = compute_in_tiles(
                 enlarge, pixels, tile=tile, overlap=overlap, scale=self.scale
             )
@@ -229,15 +229,3 @@ def _like(image: Image.Image | NDArray[Any] | Tensor, enlarged: Tensor) -> Any:
         return enlarged if image.ndim == 4 else enlarged[0]
     array = enlarged[0].permute(1, 2, 0).contiguous().numpy()
     return Image.fromarray(array) if isinstance(image, Image.Image) else array
-
-
-@contextmanager
-def _evaluation_mode(network: nn.Module) -> Iterator[None]:
-    """Put a network in evaluation mode; give every module its own mode back."""
-    modes = {module: module.training for module in network.modules()}
-    network.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode

@@ -99,11 +99,13 @@ def mse_step(x: Tensor, spec: QuantSpec, channels: bool = False) -> Tensor:
     """Return the step with the least mean squared error, of those that clip at a share of max|x|.
 
     Arguments and shape as for `lsq_step`; shares from 1/20 to 1. Of a tensor with many values, a
-    regular sample is looked at.
+    fixed sample is looked at.
     """
     rows = x.detach().flatten(1) if channels else x.detach().reshape(1, -1)
     top = rows.abs().amax(dim=1, keepdim=True).clamp_min(torch.finfo(x.dtype).tiny)
-    rows = rows[:, :: max(rows.shape[1] // SAMPLED_VALUES, 1)]
+    if (count := rows.shape[1]) > SAMPLED_VALUES:
+        # Multiples of a large prime are spread evenly; every n-th value may be one image column.
+        rows = rows[:, torch.arange(SAMPLED_VALUES, device=x.device) * 2_654_435_761 % count]
     least, best = torch.full_like(top, torch.inf), top / spec.maximum
     for share in torch.linspace(0.05, 1, 20).tolist():
         step = top * share / spec.maximum

@@ -14,13 +14,16 @@ from pydantic import (
     model_validator,
 )
 
-from vismodels.config import Config
+from vismodels.config import Config, suggestion
 from vismodels.data.manifest import SetName
-from vismodels.data.windows import Crop
+from vismodels.data.windows import ORIGINAL, Crop
+from vismodels.methods.quantnas.arms import WithoutNulls
 from vismodels.methods.quantnas.space import BITS, Operations, SpaceConfig
+from vismodels.quantization.spec import FULL_PRECISION
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
 Share = Annotated[float, Field(gt=0, lt=1)]
+BICUBIC = "bicubic"  # what the networks are scored beside
 
 
 class SearchSettings(Config):
@@ -59,6 +62,9 @@ class SearchVariant(Config):
     penalty_scale: Literal["initial", "published"] = "initial"  # see `search.penalty`
     bits: tuple[int, ...] | None = None  # instead of the space's
     operations: dict[str, Operations] | None = None  # instead of the space's
+
+
+Searches = Annotated[dict[Name, SearchVariant], WithoutNulls()]
 
 
 class SearchConfig(Config):
@@ -136,6 +142,11 @@ class FixedNetwork(Config):
     bicubic_skip: bool = False  # of ESPCN
     bits: int
 
+    @property
+    def name(self) -> str:
+        """What it is called where it is counted: `srresnet_4`, `srresnet_float`."""
+        return f"{self.model}_{'float' if self.bits == FULL_PRECISION else self.bits}"
+
 
 Network = Annotated[
     SearchedNetwork | UniformNetwork | RandomNetwork | FixedNetwork, Field(discriminator="kind")
@@ -155,6 +166,9 @@ class NetworkVariant(Config):
         if bits is not None and bits not in BITS:
             raise ValueError(f"bits must be one of {BITS}, got {bits}")
         return self
+
+
+Networks = Annotated[dict[Name, NetworkVariant], WithoutNulls()]
 
 
 class TrainingSettings(Config):
@@ -180,7 +194,7 @@ class TrainConfig(Config):
     train_sets: tuple[SetName, ...]
     validation_sets: tuple[SetName, ...]
     spaces: dict[Name, SpaceConfig]
-    searches: dict[Name, SearchVariant]
+    searches: Searches
     variant: NetworkVariant
     training: TrainingSettings
 
@@ -216,7 +230,7 @@ class ScoreConfig(Config):
     scale: Literal[2, 3, 4]
     seeds: tuple[NonNegativeInt, ...]
     sets: SetsConfig
-    networks: dict[Name, NetworkVariant]
+    networks: Networks
     counted: tuple[FixedNetwork, ...]
     scoring: ScoringSettings
 
@@ -224,8 +238,11 @@ class ScoreConfig(Config):
 class FiguresConfig(Config):
     """The stage `figures`."""
 
-    searches: dict[Name, SearchVariant]
-    networks: dict[Name, NetworkVariant]
+    seeds: tuple[NonNegativeInt, ...]
+    spaces: dict[Name, SpaceConfig]
+    searches: Searches
+    networks: Networks
+    shown: tuple[Name, ...]
     crops: tuple[Crop, ...]
 
 
@@ -236,12 +253,12 @@ class QuantNASConfig(Config):
     sets: SetsConfig
     spaces: Annotated[dict[Name, SpaceConfig], Field(min_length=1)]
     search: SearchSettings
-    searches: dict[Name, SearchVariant]
-    networks: dict[Name, NetworkVariant]
+    searches: Searches
+    networks: Networks
     training: TrainingSettings
     counted: tuple[FixedNetwork, ...]  # rows that are not trained: their cost is counted
     scoring: ScoringSettings
-    example: Name  # the network whose results the crops show beside the others
+    shown: tuple[Name, ...]  # the networks whose windows and curves the figures show
 
     @model_validator(mode="after")
     def _parts_fit(self) -> "QuantNASConfig":
@@ -253,7 +270,32 @@ class QuantNASConfig(Config):
         for name, network in self.networks.items():
             _refuse_runs(f"networks.{name}", network.runs, len(self.seeds))
             self._check_sources(name, network)
+        self._check_reporting()
         return self
+
+    def _check_reporting(self) -> None:
+        """Check that what is scored, counted and shown exists, and under one name each."""
+        counted = [network.name for network in self.counted]
+        taken = {*counted, BICUBIC, ORIGINAL} & self.networks.keys()
+        if taken or len(set(counted)) < len(counted):
+            raise ValueError(
+                f"networks and counted need names of their own, beside {BICUBIC} and {ORIGINAL}; "
+                f"got twice: {', '.join(sorted(taken) or sorted(counted))}"
+            )
+        named = {*self.shown, *(floor.network for floor in self.scoring.floors)}
+        unknown = sorted(named - self.networks.keys())
+        if unknown:
+            raise ValueError(
+                f"shown or scoring.floors names {unknown[0]!r}"
+                f"{suggestion(unknown[0], self.networks)}"
+            )
+        images = [crop.image for crop in self.scoring.crops]
+        absent = sorted({crop.set for crop in self.scoring.crops} - set(self.sets.test))
+        if absent or len(set(images)) < len(images):
+            raise ValueError(
+                f"scoring.crops shows each image once, of sets.test ({', '.join(self.sets.test)}); "
+                f"got {', '.join(absent or images)}"
+            )
 
     def _check_sources(self, name: str, variant: NetworkVariant) -> None:
         network = variant.network

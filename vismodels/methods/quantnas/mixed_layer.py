@@ -58,7 +58,7 @@ class MixedConv(nn.Module):
         return repeated * self.get_buffer("block")
 
 
-class _MixedLayer(nn.Module):
+class MixedLayer(nn.Module):
     """Storage that both forms share.
 
     Args:
@@ -113,7 +113,7 @@ class _MixedLayer(nn.Module):
         return total
 
 
-class PerOperationLayer(_MixedLayer):
+class PerOperationLayer(MixedLayer):
     """sum over operations of S_o operation_o(x), with S_o the sum of its weights over bits."""
 
     shares_input = False
@@ -135,7 +135,7 @@ class PerOperationLayer(_MixedLayer):
         return self.total(results, x)
 
 
-class MergedLayer(_MixedLayer):
+class MergedLayer(MixedLayer):
     """The sum of `PerOperationLayer`, merged before convolving."""
 
     shares_input = True

@@ -18,7 +18,12 @@ from torch.nn import functional as F
 from vismodels.data.enlarging import evaluate
 from vismodels.data.pairs import PairSet, images_to_tensor, random_patches
 from vismodels.methods.quantnas.config import SearchConfig, SearchSettings
-from vismodels.methods.quantnas.metrics import (
+from vismodels.methods.quantnas.mixing import Mixing
+from vismodels.methods.quantnas.space import genotype_cost
+from vismodels.methods.quantnas.supernet import COST_SIZE, Supernet
+from vismodels.metrics.general import BITOPS, PARAMETERS, TRAIN_LOSS
+from vismodels.metrics.image import PSNR_Y
+from vismodels.metrics.search import (
     CHOICE_ENTROPY,
     DECISIVENESS,
     DERIVATION_GAP,
@@ -26,14 +31,10 @@ from vismodels.methods.quantnas.metrics import (
     EXPECTED_BITOPS,
     SUPERNET_PSNR,
 )
-from vismodels.methods.quantnas.mixing import Mixing
-from vismodels.methods.quantnas.space import genotype_cost
-from vismodels.methods.quantnas.supernet import COST_SIZE, Supernet
-from vismodels.metrics.general import BITOPS, PARAMETERS, TRAIN_LOSS
-from vismodels.metrics.image import PSNR_Y
 from vismodels.nas.genotype import Genotype
 from vismodels.nas.relaxation import linear_temperature
 from vismodels.nas.search import Scalars, alternating_step, paired
+from vismodels.nn.modes import evaluation_mode
 from vismodels.results import Score, Value
 from vismodels.seeding import generator
 from vismodels.training.log import ScalarLog
@@ -345,16 +346,14 @@ class _Selected(nn.Module):
 
 
 def _l1(supernet: Supernet, pairs: PairSet, device: torch.device | str) -> float:
-    was_training = supernet.training
-    supernet.eval()
-    errors = [
-        F.l1_loss(
-            supernet(images_to_tensor(pair.lr[None]).to(device)),
-            images_to_tensor(pair.hr[None]).to(device),
-        ).item()
-        for pair in pairs
-    ]
-    supernet.train(was_training)
+    with evaluation_mode(supernet):
+        errors = [
+            F.l1_loss(
+                supernet(images_to_tensor(pair.lr[None]).to(device)),
+                images_to_tensor(pair.hr[None]).to(device),
+            ).item()
+            for pair in pairs
+        ]
     return fmean(errors)
 
 

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vismodels.methods.quantnas.adq import ADQ
+from vismodels.methods.quantnas.derived_layer import DerivedLayer
+from vismodels.methods.quantnas.mixed_layer import MixedLayer
 from vismodels.methods.quantnas.space import (
     FIXED_BITS,
     IMAGE_CHANNELS,
@@ -148,6 +150,7 @@ class BasicNetwork(_SkeletonNetwork):
     def branch_ends(self) -> Iterator[nn.Module]:
         """Yield the last layers of every cell's two branches and of the tail."""
         for cell in self.cells:
+            assert isinstance(cell, BasicCell)
             yield from cell.ends()
         yield from list(self.tail.values())[-1:]
 
@@ -291,7 +294,8 @@ def _sequence(layers: nn.ModuleDict, x: Tensor, run: Run) -> Tensor:
 
 def _shrink_(layer: nn.Module, factor: float) -> None:
     """Multiply the last weights of a layer, of each of its operations, by `factor`."""
-    for last in layer.last_convolutions() if hasattr(layer, "last_convolutions") else [layer]:
-        weights = [p for n, p in last.named_parameters() if p.ndim == 4 and n.endswith("weight")]
-        for weight in weights:
-            weight.mul_(factor)
+    ends = layer.last_convolutions() if isinstance(layer, (DerivedLayer, MixedLayer)) else [layer]
+    for last in ends:
+        for name, parameter in last.named_parameters():
+            if parameter.ndim == 4 and name.endswith("weight"):
+                parameter.mul_(factor)

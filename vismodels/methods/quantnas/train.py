@@ -28,7 +28,6 @@ from vismodels.methods.quantnas.config import (
     varied_space,
 )
 from vismodels.methods.quantnas.fixed import FixedSR
-from vismodels.methods.quantnas.metrics import BITOPS_256
 from vismodels.methods.quantnas.network import SearchedSR
 from vismodels.methods.quantnas.space import (
     BasicSkeleton,
@@ -40,6 +39,7 @@ from vismodels.methods.quantnas.space import (
 from vismodels.methods.quantnas.supernet import COST_SIZE
 from vismodels.metrics.general import BITOPS, MACS, PARAMETERS, TRAIN_LOSS
 from vismodels.metrics.image import PSNR_Y
+from vismodels.metrics.search import BITOPS_256
 from vismodels.nas.genotype import Genotype
 from vismodels.nn.super_resolution import SuperResolutionNetwork
 from vismodels.quantization.layers import (

@@ -1,4 +1,4 @@
-"""What a search records of itself."""
+"""What an architecture search records of itself, and the cost at the larger of two input sizes."""
 
 from vismodels.results import Metric
 

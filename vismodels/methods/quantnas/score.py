@@ -1,0 +1,145 @@
+"""Score networks and bicubic interpolation on the test photographs: the one look at them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from vismodels.checkpoint import CONFIG, load_weights
+from vismodels.config import suggestion
+from vismodels.data.enlarging import measure, upscale
+from vismodels.data.pairs import PairSet
+from vismodels.data.resize import bicubic_resize
+from vismodels.data.windows import Enlarge, Image, cut_windows
+from vismodels.files import FileError, read_json
+from vismodels.methods.quantnas.config import BICUBIC, FixedNetwork, Floor, ScoreConfig
+from vismodels.methods.quantnas.fixed import FixedSR
+from vismodels.methods.quantnas.network import SearchedSR
+from vismodels.methods.quantnas.train import bits_text, costs, fixed_network
+from vismodels.metrics.image import PSNR_Y, SSIM_Y
+from vismodels.nn.super_resolution import SuperResolutionNetwork
+from vismodels.results import SCORES, Gate, Score, mean_value, read_scores
+
+STAGE = "quantnas_score"
+NETWORKS: dict[str, type[SuperResolutionNetwork]] = {
+    kind.__name__: kind for kind in (SearchedSR, FixedSR)
+}
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The records, and the windows to look at: (image, variant) -> pixels."""
+
+    scores: Sequence[Score]
+    crops: Mapping[tuple[str, str], Image]
+
+
+def load_networks(
+    folders: Sequence[Path], device: torch.device | str = "cpu"
+) -> dict[str, dict[int, SuperResolutionNetwork]]:
+    """Return name -> seed -> network of the folders that the stage `train` wrote.
+
+    Raises:
+        FileError: if a folder is damaged, or holds another kind of network.
+    """
+    networks: dict[str, dict[int, SuperResolutionNetwork]] = {}
+    for folder in folders:
+        (record,) = read_scores(folder / SCORES)
+        name = str(read_json(folder / CONFIG).get("_class_name"))
+        if name not in NETWORKS:
+            raise FileError(f"{folder}: weights of an unknown class{suggestion(name, NETWORKS)}")
+        network = load_weights(NETWORKS[name], folder, device)
+        networks.setdefault(record.variant, {})[record.seed or 0] = network
+    return networks
+
+
+def score(
+    config: ScoreConfig,
+    networks: Mapping[str, Mapping[int, SuperResolutionNetwork]],
+    tests: Mapping[str, PairSet],
+) -> Scored:
+    """Return PSNR-Y and SSIM-Y of every network on every test set, and what each costs.
+
+    Args:
+        config: scale, border, floors, windows, and the networks that are only counted.
+        networks: name -> seed -> trained network.
+        tests: name of the set -> its test pairs.
+
+    Raises:
+        ValueError: if there is no test set or one has another scale, or if a window does not lie
+            within its image or names none.
+    """
+    scales = {pairs.scale for pairs in tests.values()}
+    if scales != {config.scale}:
+        raise ValueError(f"expected test sets of scale {config.scale}, got {sorted(scales)}")
+    variants: list[tuple[str, int | None, Enlarge]] = [
+        (BICUBIC, None, lambda image: bicubic_resize(image, scale=config.scale)),
+        *(
+            (name, seed, _enlarge(network))
+            for name, seeds in networks.items()
+            for seed, network in seeds.items()
+        ),
+    ]
+    measured = [
+        _quality(variant, seed, name, enlarge, pairs, config.scoring.border)
+        for name, pairs in tests.items()
+        for variant, seed, enlarge in variants
+    ]
+    counted = [
+        _cost(name, seed, network)
+        for name, seeds in networks.items()
+        for seed, network in seeds.items()
+    ]
+    untrained = [_cost_untrained(source, config.scale) for source in config.counted]
+    first = {variant: enlarge for variant, _, enlarge in reversed(variants)}  # first seed of each
+    return Scored(
+        [*with_floors(config.scoring.floors, measured), *counted, *untrained],
+        cut_windows(config.scoring.crops, first, tests),
+    )
+
+
+def _enlarge(network: SuperResolutionNetwork) -> Enlarge:
+    return lambda image: upscale(network, image)
+
+
+def _quality(
+    variant: str, seed: int | None, card: str, enlarge: Enlarge, pairs: PairSet, border: int
+) -> Score:
+    values = measure(enlarge, pairs, border=border)
+    return Score(
+        stage=STAGE,
+        variant=variant,
+        seed=seed,
+        dataset={"card": card, "split": "test", "items": len(pairs)},
+        values=[mean_value(metric, values[metric.name]) for metric in (PSNR_Y, SSIM_Y)],
+    )
+
+
+def _cost(variant: str, seed: int | None, network: SuperResolutionNetwork) -> Score:
+    return Score(
+        stage=STAGE,
+        variant=variant,
+        seed=seed,
+        values=costs(network),
+        budget={"bits": bits_text(network)},
+    )
+
+
+def _cost_untrained(source: FixedNetwork, scale: int) -> Score:
+    record = _cost(source.name, None, fixed_network(source, scale))
+    return replace(record, note="not trained in this run; its operations are counted")
+
+
+def with_floors(floors: Sequence[Floor], scores: Sequence[Score]) -> list[Score]:
+    """Return the scores, with the gate "at least so many dB on this set" where one applies."""
+    bounds = {(floor.set, floor.network): floor.psnr_y for floor in floors}
+    checked = []
+    for record in scores:
+        card, value = record.dataset["card"], record.value(PSNR_Y.name).value
+        bound = bounds.get((card, record.variant))
+        if bound is not None and value is not None:
+            gate = Gate(f"PSNR-Y on {card}, dB", value, bound)
+            record = replace(record, gates=[*record.gates, gate])
+        checked.append(record)
+    return checked
