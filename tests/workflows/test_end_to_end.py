@@ -77,7 +77,8 @@ def test_equal_digests_in_another_folder_on_one_core_with_other_hash_seeds(
 
 
 def test_a_comment_reruns_nothing(copied, test_overlay):
-    edit(copied, "vismodels/nn/super_resolution.py", "SCALES = (2, 3, 4)", "SCALES = (2, 3, 4)  # x")
+    old = "SCALES = (2, 3, 4)"
+    edit(copied, "vismodels/nn/super_resolution.py", old, f"{old}  # x")
     os.utime(copied.root / "workflows/scripts/super_resolution_train.py")
     assert copied.planned(*test_overlay(copied)) == {}
     assert "0 not good" in copied.vismodels("verify", "--run", "test")

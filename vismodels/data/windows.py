@@ -1,7 +1,8 @@
-"""Windows of test images that a report shows: which ones, and cutting them. Torch-free."""
+"""Windows of test images that a report shows: which ones, cutting and drawing them. Torch-free."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -12,12 +13,15 @@ from pydantic import NonNegativeInt, PositiveInt
 
 from vismodels.config import Config, suggestion
 from vismodels.data.manifest import SetName
+from vismodels.figures import Picture, figure_to
 
 if TYPE_CHECKING:
     from vismodels.data.pairs import PairSet
 
 CROPS = "crops"
 ORIGINAL = "original"
+FIGURE_WIDTH = 7.0  # inches
+COLUMNS = 3
 Image: TypeAlias = NDArray[np.uint8]
 Enlarge: TypeAlias = Callable[[Image], Image]
 
@@ -69,3 +73,37 @@ def write_windows(crops: Mapping[tuple[str, str], Image], folder: Path) -> None:
 
     for (image, variant), pixels in crops.items():
         write_png(folder / CROPS / image / f"{variant}.png", pixels)
+
+
+def draw_windows(image: str, folder: Path, variants: Sequence[str], drawn: Path) -> Picture:
+    """Draw one window as every variant shows it, side by side, into `crop_<image>.png`.
+
+    Args:
+        image: name of the test image.
+        folder: of the scores, where `write_windows` wrote.
+        variants: which ones, in the order of the panels.
+        drawn: where to draw.
+
+    Raises:
+        FileError: if a window was not written.
+    """
+    from vismodels.data.images import read_image
+
+    file = f"crop_{image}.png"
+    pixels = {name: read_image(folder / CROPS / image / f"{name}.png") for name in variants}
+    rows = math.ceil(len(variants) / COLUMNS)
+    height, width = pixels[variants[0]].shape[:2]
+    panel = FIGURE_WIDTH / COLUMNS
+    with figure_to(drawn / file, FIGURE_WIDTH, rows * (panel * height / width + 0.25)) as figure:
+        grid = figure.subplots(rows, COLUMNS, squeeze=False).ravel()  # `flat` runs only once
+        for axes in grid:
+            axes.set_axis_off()
+        for axes, name in zip(grid, variants, strict=False):
+            axes.imshow(pixels[name], interpolation="nearest")
+            axes.set_title(name)
+    return Picture(
+        file=file,
+        title=f"Window of the test photograph “{image}”",
+        caption="The original and its reconstructions from the small image, first seed.",
+        alt=f"The same window of {image} {len(variants)} times: {', '.join(variants)}.",
+    )

@@ -29,6 +29,14 @@ class ADQ(nn.Module):
             self.weight = nn.Parameter(torch.full((1,), START))
             self.bias = nn.Parameter(torch.zeros(1))
 
+    @torch.no_grad()
+    def reset_(self) -> None:
+        """Put everything back to the start; the normalization forgets its statistics."""
+        if self.norm is not None:
+            self.norm.reset_parameters()
+            self.weight.fill_(START)
+            self.bias.zero_()
+
     def forward(self, x: Tensor, branch: Callable[[Tensor], Tensor]) -> Tensor:
         """Return a tensor like `x`, (B, C, H, W).
 

@@ -3,14 +3,17 @@
 Defaults are the published settings; where the two published codes differ, the field says which.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import (
+    Discriminator,
     Field,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
+    Tag,
     model_validator,
 )
 
@@ -18,12 +21,23 @@ from vismodels.config import Config, suggestion
 from vismodels.data.manifest import SetName
 from vismodels.data.windows import ORIGINAL, Crop
 from vismodels.methods.quantnas.arms import WithoutNulls
-from vismodels.methods.quantnas.space import BITS, Operations, SpaceConfig
+from vismodels.methods.quantnas.space import BITS, FixedSpace, Operations, SpaceConfig
 from vismodels.quantization.spec import FULL_PRECISION
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
 Share = Annotated[float, Field(gt=0, lt=1)]
 BICUBIC = "bicubic"  # what the networks are scored beside
+
+
+def _kind_of_space(value: object) -> str:
+    is_fixed = "model" in value if isinstance(value, dict) else isinstance(value, FixedSpace)
+    return "fixed" if is_fixed else "searched"
+
+
+Space = Annotated[
+    Annotated[SpaceConfig, Tag("searched")] | Annotated[FixedSpace, Tag("fixed")],
+    Discriminator(_kind_of_space),
+]
 
 
 class SearchSettings(Config):
@@ -44,6 +58,11 @@ class SearchSettings(Config):
     architecture_images: Share | tuple[str, ...] = 0.5  # share or names; the others train weights
     selection: Literal["last", "best_validation"] = "best_validation"  # of the genotype
     validate_every: PositiveInt  # iterations
+
+    @model_validator(mode="after")
+    def _warmup_ends(self) -> "SearchSettings":
+        _refuse_warmup(self.warmup, self.iterations)
+        return self
 
 
 class SearchVariant(Config):
@@ -73,17 +92,19 @@ class SearchConfig(Config):
     scale: Literal[2, 3, 4]
     train_sets: tuple[SetName, ...]
     validation_sets: tuple[SetName, ...]
-    spaces: dict[Name, SpaceConfig]
+    spaces: dict[Name, Space]
     variant: SearchVariant
     settings: SearchSettings
 
     @property
-    def space(self) -> SpaceConfig:
+    def space(self) -> SpaceConfig | FixedSpace:
         """The variant's space: with its bits and operations, and ADQ on or off."""
         return varied_space(self.spaces, self.variant)
 
 
-def varied_space(spaces: dict[str, SpaceConfig], variant: SearchVariant) -> SpaceConfig:
+def varied_space(
+    spaces: Mapping[str, SpaceConfig | FixedSpace], variant: SearchVariant
+) -> SpaceConfig | FixedSpace:
     """Return the space of a variant, validated again.
 
     Raises:
@@ -91,10 +112,15 @@ def varied_space(spaces: dict[str, SpaceConfig], variant: SearchVariant) -> Spac
     """
     if variant.space not in spaces:
         raise ValueError(f"no space is called {variant.space!r}; spaces: {', '.join(spaces)}")
-    values = spaces[variant.space].model_dump(mode="json")
-    values["skeleton"]["adq"] = variant.adq
+    space = spaces[variant.space]
+    values = space.model_dump(mode="json")
     if variant.bits is not None:
         values["bits"] = list(variant.bits)
+    if isinstance(space, FixedSpace):
+        if variant.operations is not None:
+            raise ValueError(f"the operations of {variant.space!r}, a published network, are fixed")
+        return FixedSpace.model_validate_json(_json(values))
+    values["skeleton"]["adq"] = variant.adq
     if variant.operations is not None:
         values["operations"] = {
             **{group: list(names) for group, names in (values["operations"] or {}).items()},
@@ -186,6 +212,11 @@ class TrainingSettings(Config):
     max_gradient_norm: PositiveFloat = 5.0
     validate_every: PositiveInt
 
+    @model_validator(mode="after")
+    def _warmup_ends(self) -> "TrainingSettings":
+        _refuse_warmup(max(self.warmup, self.float_warmup), self.iterations)
+        return self
+
 
 class TrainConfig(Config):
     """The stage `train`: one network, one seed."""
@@ -193,7 +224,7 @@ class TrainConfig(Config):
     scale: Literal[2, 3, 4]
     train_sets: tuple[SetName, ...]
     validation_sets: tuple[SetName, ...]
-    spaces: dict[Name, SpaceConfig]
+    spaces: dict[Name, Space]
     searches: Searches
     variant: NetworkVariant
     training: TrainingSettings
@@ -239,7 +270,7 @@ class FiguresConfig(Config):
     """The stage `figures`."""
 
     seeds: tuple[NonNegativeInt, ...]
-    spaces: dict[Name, SpaceConfig]
+    spaces: dict[Name, Space]
     searches: Searches
     networks: Networks
     shown: tuple[Name, ...]
@@ -251,7 +282,7 @@ class QuantNASConfig(Config):
 
     seeds: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)]
     sets: SetsConfig
-    spaces: Annotated[dict[Name, SpaceConfig], Field(min_length=1)]
+    spaces: Annotated[dict[Name, Space], Field(min_length=1)]
     search: SearchSettings
     searches: Searches
     networks: Networks
@@ -300,7 +331,7 @@ class QuantNASConfig(Config):
     def _check_sources(self, name: str, variant: NetworkVariant) -> None:
         network = variant.network
         space = getattr(network, "space", None)
-        if space is not None and space not in self.spaces:
+        if space is not None and not isinstance(self.spaces.get(space), SpaceConfig):
             raise ValueError(f"networks.{name} names the space {space!r}; there is none")
         search = getattr(network, "search", None) or getattr(network, "like", None)
         if search is None:
@@ -320,6 +351,11 @@ def search_of(network: NetworkVariant) -> str | None:
     if isinstance(source, SearchedNetwork):
         return source.search
     return source.like if isinstance(source, UniformNetwork) else None
+
+
+def _refuse_warmup(warmup: int, iterations: int) -> None:
+    if warmup >= iterations:
+        raise ValueError(f"warmup ({warmup}) must be below iterations ({iterations})")
 
 
 def _refuse_runs(where: str, runs: int, seeds: int) -> None:

@@ -1,10 +1,9 @@
 """Published networks with quantized convolutions: the baselines that no search made."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vismodels.config import suggestion
 from vismodels.nn.residual_sr import ESPCN
@@ -21,6 +20,21 @@ MODELS: dict[str, type[SuperResolutionNetwork]] = {
 }
 
 
+def build_model(model: str, scale: int, bicubic_skip: bool = False) -> SuperResolutionNetwork:
+    """Return one of `MODELS` at full precision.
+
+    Raises:
+        ValueError: for an unknown name (with the nearest one), or a skip of a model without one.
+    """
+    if model not in MODELS:
+        raise ValueError(f"no network is called {model!r}{suggestion(model, MODELS)}")
+    if model == "espcn":
+        return ESPCN(scale, bicubic_skip)
+    if bicubic_skip:
+        raise ValueError(f"bicubic_skip is an option of espcn; {model} has none")
+    return MODELS[model](scale=scale)
+
+
 class FixedSR(SuperResolutionNetwork):
     """ESPCN, RFDN or SRResNet whose convolutions are quantized, first and last ones too.
 
@@ -31,7 +45,7 @@ class FixedSR(SuperResolutionNetwork):
         model: `espcn`, `rfdn` or `srresnet`.
         bits: of all convolutions, or name of the convolution -> bits; 32 leaves one as it is.
         scale: 2, 3 or 4.
-        arguments: further arguments of the network's class.
+        bicubic_skip: of ESPCN: add the bicubic image to the output.
 
     Raises:
         ValueError: for an unknown model or convolution, with the nearest name.
@@ -42,12 +56,10 @@ class FixedSR(SuperResolutionNetwork):
         model: str,
         bits: int | Mapping[str, int] = FULL_PRECISION,
         scale: int = 4,
-        arguments: Mapping[str, Any] | None = None,
+        bicubic_skip: bool = False,
     ) -> None:
         super().__init__(scale)
-        if model not in MODELS:
-            raise ValueError(f"no network is called {model!r}{suggestion(model, MODELS)}")
-        self.network: nn.Module = MODELS[model](scale=scale, **(arguments or {}))
+        self.network = build_model(model, scale, bicubic_skip)
         quantize_convolutions_(self.network, bits)
 
     def initialize_(self, generator: torch.Generator | None = None) -> None:
@@ -56,7 +68,7 @@ class FixedSR(SuperResolutionNetwork):
         Args:
             generator: source of randomness; None for PyTorch's global one.
         """
-        self.network.initialize_(generator)  # type: ignore[operator]
+        self.network.initialize_(generator)
         ramp = torch.linspace(0, 1, 3 * 24 * 24).view(1, 3, 24, 24)
         initialize_steps_(self.network, ramp.to(next(self.parameters())))
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vismodels.methods.quantnas.mixing import MixedActivation, MixedWeight, Mixing
+from vismodels.methods.quantnas.mixing import MixedActivation, MixedWeight, Mixing, reading
 from vismodels.methods.quantnas.operations import SKIP_CONNECT, Chain, Conv
 
 
@@ -50,12 +50,16 @@ class MixedConv(nn.Module):
         return F.conv2d(x, weight, self.bias, padding=padding, groups=self.conv.groups)
 
     def dense(self, weights: Tensor) -> Tensor:
-        """Return the blended weight without groups: zeros between channels of different groups."""
+        """Return the blended weight without groups: zeros between channels of different groups.
+
+        At the layer's input it fits what the layer's own quantizer gives.
+        """
         weight: Tensor = self.mixed_weight(weights)
-        if self.conv.groups == 1:
-            return weight
-        repeated = weight.repeat(1, self.conv.groups, 1, 1)
-        return repeated * self.get_buffer("block")
+        if self.conv.groups > 1:
+            weight = weight.repeat(1, self.conv.groups, 1, 1) * self.get_buffer("block")
+        if self.activation is None:
+            weight = reading(weight, weights, self.mixed_weight.mixing)
+        return weight
 
 
 class MixedLayer(nn.Module):
@@ -159,7 +163,7 @@ class MergedLayer(MixedLayer):
         shares = self.per_operation(weights)
         results = [shares[name].sum() * x for name in self.names if name == SKIP_CONNECT]
         if self.groups:
-            features = self.input(x, torch.stack(list(shares.values())).sum(dim=0))
+            features = self.input.for_all(x, torch.stack(list(shares.values())).sum(dim=0))
         for length, names in self.groups:
             chains = [(self.chain(name), shares[name]) for name in names]
             merge = _merged_convolutions if length == 1 else _stacked_chains

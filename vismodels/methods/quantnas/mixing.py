@@ -38,7 +38,7 @@ class Mixing:
         distribution: of the noise; `uniform` has the variance of rounding.
         amplitude: factor on the noise; 0 leaves tensors as they are.
         activation: quantizer of activations in direct mode.
-        rectifier: in front of the activations.
+        rectifier: in front of the activations; None for features that keep their sign.
     """
 
     mode: Mode
@@ -46,7 +46,7 @@ class Mixing:
     distribution: Distribution = "uniform"
     amplitude: float = 1.0
     activation: ActivationKind = "hwgq"
-    rectifier: Rectifier = "relu"
+    rectifier: Rectifier | None = "relu"
 
 
 class MixedWeight(nn.Module):
@@ -95,7 +95,8 @@ class MixedActivation(nn.Module):
     def __init__(self, bits: Sequence[int], mixing: Mixing) -> None:
         super().__init__()
         self.bits, self.mixing = tuple(bits), mixing
-        self.rectify = build_rectifier(mixing.rectifier)
+        kind = mixing.rectifier
+        self.rectify = nn.Identity() if kind is None else build_rectifier(kind)
         direct = mixing.mode == "direct"
         self.quantizers = nn.ModuleList(
             activation_quantizer(mixing.activation, b, mixing.rectifier != "relu")
@@ -115,6 +116,43 @@ class MixedActivation(nn.Module):
             return _blend(_shares(weights), [quantize(x) for quantize in self.quantizers])
         return _noisy(x, weights, self.bits, self.mixing)
 
+    def for_all(self, x: Tensor, weights: Tensor) -> Tensor:
+        """Return features for operations with weights of their own; `reading` gives their kernels.
+
+        In published noise each operation takes another share of the clean tensor, so that clean and
+        noisy features come side by side, (B, 2 C, H, W).
+
+        Args:
+            x: (B, C, H, W).
+            weights: (len(bits),), of all operations together.
+        """
+        if self.mixing.mode != "published_noise":
+            blended: Tensor = self(x, weights)
+            return blended
+        x = self.rectify(x)
+        noise, noisy = _noise(x, _shares(weights), self.bits, self.mixing), x.detach()
+        noisy = noisy if noise is None else noisy + noise
+        return torch.cat([_clean_share(self.bits) * x, noisy], dim=1)
+
+
+def reading(kernel: Tensor, weights: Tensor, mixing: Mixing) -> Tensor:
+    """Return the kernel with which an operation reads what `MixedActivation.for_all` gives.
+
+    Args:
+        kernel: (out channels, C, height, width).
+        weights: (bits,), of the operation.
+        mixing: that of the features.
+    """
+    if mixing.mode != "published_noise":
+        return kernel
+    total = weights.sum()
+    return torch.cat([kernel, total / (total + _clean_share(weights)) * kernel], dim=1)
+
+
+def _clean_share(bits: Sequence[int] | Tensor) -> float:
+    """Return the share of the clean tensor in published noise."""
+    return 1 / (len(bits) + 1)
+
 
 def _shares(weights: Tensor) -> Tensor:
     return weights / weights.sum().clamp_min(1e-12)  # of an operation that was not sampled
@@ -132,7 +170,7 @@ def _noisy(x: Tensor, weights: Tensor, bits: Sequence[int], mixing: Mixing) -> T
     if mixing.mode == "noise":
         noise = _noise(x, _shares(weights), bits, mixing)
         return x if noise is None else x + noise
-    clean = 1 / (len(bits) + 1)
+    clean = _clean_share(bits)
     coefficients = weights / (weights.sum() + clean)
     noise = _noise(x, coefficients, bits, mixing)
     detached = coefficients.sum() * x.detach()

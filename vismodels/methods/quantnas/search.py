@@ -6,7 +6,7 @@ expected cost in units of its start and E the entropy of all decisions; weight s
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
@@ -17,10 +17,12 @@ from torch.nn import functional as F
 
 from vismodels.data.enlarging import evaluate
 from vismodels.data.pairs import PairSet, images_to_tensor, random_patches
+from vismodels.methods.quantnas.choice_model import ChoiceModel, Selected
 from vismodels.methods.quantnas.config import SearchConfig, SearchSettings
+from vismodels.methods.quantnas.fixed_supernet import FixedSupernet
 from vismodels.methods.quantnas.mixing import Mixing
-from vismodels.methods.quantnas.space import genotype_cost
-from vismodels.methods.quantnas.supernet import COST_SIZE, Supernet
+from vismodels.methods.quantnas.space import FixedSpace
+from vismodels.methods.quantnas.supernet import Supernet
 from vismodels.metrics.general import BITOPS, PARAMETERS, TRAIN_LOSS
 from vismodels.metrics.image import PSNR_Y
 from vismodels.metrics.search import (
@@ -45,6 +47,7 @@ from vismodels.training.state import TrainState
 PUBLISHED_SPREAD = 1.25  # of the published penalty: number of block types / 4
 
 Batch = tuple[Tensor, Tensor]
+Part = tuple[Sequence[nn.Parameter], torch.optim.Optimizer]
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ class Searched:
     losses: ScalarLog
     course: ScalarLog
     score: Score
-    supernet: Supernet
+    supernet: ChoiceModel
     timings: dict[str, float] = field(default_factory=dict)
 
 
@@ -93,6 +96,28 @@ def penalty(cost: Tensor, start: float, scale: str) -> Tensor:
         return cost / start
     low, high = start / PUBLISHED_SPREAD, start * PUBLISHED_SPREAD
     return (cost - low) / (high - low)
+
+
+def build_supernet(config: SearchConfig, noise: torch.Generator) -> ChoiceModel:
+    """Return the supernet of a variant, untrained.
+
+    Args:
+        config: space and variant.
+        noise: source of the quantization noise.
+    """
+    space, variant = config.space, config.variant
+    if isinstance(space, FixedSpace):
+        mixing = Mixing(variant.mode, noise, variant.distribution, activation="lsq", rectifier=None)
+        return FixedSupernet(space, config.scale, mixing, variant.penalty)
+    skeleton = space.skeleton
+    mixing = Mixing(
+        variant.mode,
+        noise,
+        variant.distribution,
+        activation=skeleton.activation,
+        rectifier=skeleton.rectifier,
+    )
+    return Supernet(space, mixing, variant.form, variant.penalty)
 
 
 def split_images(names: Sequence[str], settings: SearchSettings) -> tuple[list[str], list[str]]:
@@ -180,18 +205,10 @@ class _Run:
     """The parts of one search and its step."""
 
     def __init__(self, config: SearchConfig, seed: int, device: torch.device | str) -> None:
-        variant, settings = config.variant, config.settings
+        settings = config.settings
         self.config, self.settings, self.device = config, settings, device
-        space = config.space
         noise = generator(seed, "quantnas", "search", "noise")
-        mixing = Mixing(
-            variant.mode,
-            noise,
-            variant.distribution,
-            activation=space.skeleton.activation,
-            rectifier=space.skeleton.rectifier,
-        )
-        self.supernet = Supernet(space, mixing, variant.form, variant.penalty)
+        self.supernet = build_supernet(config, noise)
         self.supernet.initialize_(generator(seed, "quantnas", "search", "weights"))
         self.supernet.to(device)
         self.relaxing = generator(seed, "quantnas", "search", "relaxation")
@@ -268,7 +285,7 @@ class _Run:
         low, high = (images.to(self.device) for images in batch)
         loss = F.l1_loss(self.supernet(low, self.sampled()), high)
         term, parts = self.regularizer()
-        self._descend(loss + term, self.logits, self.architecture_optimizer)
+        self._descend(loss + term, (self.logits, self.architecture_optimizer))
         return {"architecture_loss": loss.item(), **parts}
 
     def weight_step(self, batch: Batch) -> Scalars:
@@ -277,7 +294,7 @@ class _Run:
         with torch.no_grad():
             sampled = self.sampled()
         loss = F.l1_loss(self.supernet(low, sampled), high)
-        self._descend(loss, self.weights, self.weight_optimizer)
+        self._descend(loss, (self.weights, self.weight_optimizer))
         self.schedule.step_update(self.state.iteration + 1)
         return {"loss": loss.item()}
 
@@ -286,22 +303,23 @@ class _Run:
         low, high = (images.to(self.device) for images in batches[1])
         loss = F.l1_loss(self.supernet(low, self.sampled()), high)
         term, parts = self.regularizer()
-        total = loss + term if self.is_warm() else loss
-        self._descend(total, [*self.logits, *self.weights], self.weight_optimizer)
+        parts: list[Part] = [(self.weights, self.weight_optimizer)]
         if self.is_warm():
-            self.architecture_optimizer.step()
+            parts.append((self.logits, self.architecture_optimizer))
+        self._descend(loss + term, *parts)
         self.schedule.step_update(self.state.iteration + 1)
         return {"architecture_loss": loss.item(), **parts, "loss": loss.item()}
 
-    def _descend(
-        self, loss: Tensor, parameters: Sequence[nn.Parameter], optimizer: torch.optim.Optimizer
-    ) -> None:
-        for parameter in parameters:
+    def _descend(self, loss: Tensor, *parts: Part) -> None:
+        """Update each part along its own clipped gradient."""
+        everything = [parameter for parameters, _ in parts for parameter in parameters]
+        for parameter in everything:
             parameter.grad = None
-        loss.backward(inputs=list(parameters))  # type: ignore[no-untyped-call]
-        moved = [p for p in parameters if p.grad is not None]
-        nn.utils.clip_grad_norm_(moved, self.settings.max_gradient_norm)
-        optimizer.step()
+        loss.backward(inputs=everything)  # type: ignore[no-untyped-call]
+        for parameters, optimizer in parts:
+            moved = [p for p in parameters if p.grad is not None]
+            nn.utils.clip_grad_norm_(moved, self.settings.max_gradient_norm)
+            optimizer.step()
 
     @torch.no_grad()
     def measure(self, validation: PairSet) -> dict[str, float]:
@@ -327,25 +345,13 @@ class _Run:
             errors = self.course.curves["validation_l1"]
             position = errors.index(min(errors))
         choices = {}
-        for decision, options in self.config.space.candidates().items():
+        for decision, options in self.supernet.candidates().items():
             probabilities = [self.course.curves[f"{decision}/{o}"][position] for o in options]
             choices[decision] = options[probabilities.index(max(probabilities))]
-        return Genotype(self.config.space.skeleton.kind, choices)
+        return Genotype(self.supernet.kind, choices)
 
 
-class _Selected(nn.Module):
-    """The supernet with fixed weights of its candidates."""
-
-    def __init__(self, supernet: Supernet, weights: Mapping[str, Tensor]) -> None:
-        super().__init__()
-        self.supernet, self.selection = supernet, weights
-
-    def forward(self, image: Tensor) -> Tensor:
-        result: Tensor = self.supernet(image, self.selection)
-        return result
-
-
-def _l1(supernet: Supernet, pairs: PairSet, device: torch.device | str) -> float:
+def _l1(supernet: ChoiceModel, pairs: PairSet, device: torch.device | str) -> float:
     with evaluation_mode(supernet):
         errors = [
             F.l1_loss(
@@ -374,7 +380,7 @@ def _score(
     supernet, settings, variant = run.supernet, config.settings, config.variant
     probabilities = supernet.probabilities()
     mixed = evaluate(supernet, validation, border=config.scale)[PSNR_Y.name]
-    selected = _Selected(supernet, supernet.one_hot(genotype))
+    selected = Selected(supernet, supernet.one_hot(genotype))
     derived = evaluate(selected, validation, border=config.scale)[PSNR_Y.name]
     gap = fmean(mixed.values()) - fmean(derived.values())
     certain = {decision: float(p.max()) for decision, p in probabilities.items()}
@@ -394,7 +400,7 @@ def _score(
             Value(DERIVED_PSNR, fmean(derived.values()), derived),
             Value(DERIVATION_GAP, gap),
             Value(EXPECTED_BITOPS, float(supernet.expected_cost(probabilities))),
-            Value(BITOPS, genotype_cost(config.space.skeleton, genotype, COST_SIZE)),
+            Value(BITOPS, supernet.genotype_bitops(genotype)),
             Value(PARAMETERS, sum(p.numel() for p in supernet.network.parameters())),
             Value(TRAIN_LOSS, fmean(run.losses.curves["loss"][-settings.validate_every :])),
         ],

@@ -23,6 +23,7 @@ from vismodels.methods.quantnas.space import (
 from vismodels.nn.rfdn import EnhancedSpatialAttention
 from vismodels.nn.super_resolution import bicubic_upsample
 from vismodels.quantization.layers import QuantConv2d
+from vismodels.quantization.quantizers import NEGATIVE_SLOPE
 
 MakeLayer = Callable[[Slot], nn.Module]
 Run = Callable[[str, nn.Module, Tensor], Tensor]  # name of the decision, its layer, features
@@ -37,7 +38,7 @@ def plainly(name: str, layer: nn.Module, x: Tensor) -> Tensor:
     return result
 
 
-class _SkeletonNetwork(nn.Module):
+class SkeletonNetwork(nn.Module):
     """From the LR image to the HR image; subclasses compute what is shuffled to pixels."""
 
     def __init__(self, config: BasicSkeleton | RFDNSkeleton) -> None:
@@ -73,7 +74,7 @@ class _SkeletonNetwork(nn.Module):
 
     @torch.no_grad()
     def initialize_(self, generator: torch.Generator | None = None) -> None:
-        """Draw all weights of convolutions anew; biases are zero.
+        """Draw all weights of convolutions anew; biases are zero, all else is as at the start.
 
         A careful start draws He-normal and makes the last weights of every branch and those before
         the pixel shuffle small; otherwise weights are drawn as PyTorch does by default.
@@ -89,13 +90,18 @@ class _SkeletonNetwork(nn.Module):
                     nn.init.kaiming_uniform_(parameter, a=5**0.5, generator=generator)
             elif name.endswith("bias"):
                 nn.init.zeros_(parameter)
+        for module in self.modules():
+            if isinstance(module, ADQ):
+                module.reset_()
+            elif isinstance(module, nn.PReLU):
+                nn.init.constant_(module.weight, NEGATIVE_SLOPE)
         if self.careful_start:
             for layer in self.branch_ends():
                 _shrink_(layer, BRANCH_SCALE)
             _shrink_(self.upsample, UPSAMPLE_SCALE)
 
 
-class BasicNetwork(_SkeletonNetwork):
+class BasicNetwork(SkeletonNetwork):
     """Head, cells, upsampling, tail.
 
     Args:
@@ -174,7 +180,7 @@ class BasicCell(nn.Module):
         return [list(branch.values())[-1] for branch in (self.body, self.skip)]
 
 
-class RFDNNetwork(_SkeletonNetwork):
+class RFDNNetwork(SkeletonNetwork):
     """The image repeated to all channels, distillation cells, aggregation, upsampling, tail.
 
     Args:
@@ -254,7 +260,7 @@ class RFDNCell(nn.Module):
         return result
 
 
-def build_skeleton(config: BasicSkeleton | RFDNSkeleton, make: MakeLayer) -> _SkeletonNetwork:
+def build_skeleton(config: BasicSkeleton | RFDNSkeleton, make: MakeLayer) -> SkeletonNetwork:
     """Return the network of a skeleton's configuration, with layers that `make` builds."""
     if isinstance(config, BasicSkeleton):
         return BasicNetwork(config, make)

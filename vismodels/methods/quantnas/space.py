@@ -6,7 +6,7 @@ defaults; what departs from them is said at its field.
 """
 
 import random
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -18,6 +18,7 @@ from vismodels.nas.genotype import Genotype
 
 IMAGE_CHANNELS = 3
 BITS = (2, 4, 8, 16, 32)
+COST_SIZE = (32, 32)  # LR pixels at which the field counts operations
 FIXED_BITS = 8  # of the convolutions of the RFDN space that are not searched
 
 Operations = Annotated[tuple[str, ...], Field(min_length=1)]
@@ -180,9 +181,7 @@ class SpaceConfig(Config):
 
     @model_validator(mode="after")
     def _candidates_exist(self) -> "SpaceConfig":
-        unknown = sorted({*self.bits, *self.outer_bits} - set(BITS))
-        if unknown:
-            raise ValueError(f"bits must be of {BITS}, got {unknown}")
+        _refuse_unknown_bits((*self.bits, *self.outer_bits))
         try:
             self.candidates()
             for slot in self.skeleton.slots():
@@ -251,6 +250,25 @@ class SpaceConfig(Config):
         draw = random.Random(seed)
         choices = {name: draw.choice(options) for name, options in self.candidates().items()}
         return Genotype(self.skeleton.kind, choices)
+
+
+class FixedSpace(Config):
+    """The bits of a published network: its operations are what they are, one decision each."""
+
+    model: Literal["espcn", "rfdn", "srresnet"]
+    bicubic_skip: bool = False  # of ESPCN
+    bits: Annotated[tuple[int, ...], Field(min_length=1)] = (8, 4)
+
+    @model_validator(mode="after")
+    def _bits_are_known(self) -> "FixedSpace":
+        _refuse_unknown_bits(self.bits)
+        return self
+
+
+def _refuse_unknown_bits(bits: Iterable[int]) -> None:
+    unknown = sorted(set(bits) - set(BITS))
+    if unknown:
+        raise ValueError(f"bits must be of {BITS}, got {unknown}")
 
 
 def candidate(operation: str, bits: int) -> str:

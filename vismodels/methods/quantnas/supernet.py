@@ -10,23 +10,19 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from vismodels.methods.quantnas.choice_model import ChoiceModel
 from vismodels.methods.quantnas.mixed_layer import MergedLayer, PerOperationLayer
 from vismodels.methods.quantnas.mixing import MixedWeight, Mixing
-from vismodels.methods.quantnas.skeletons import build_skeleton
-from vismodels.methods.quantnas.space import CostKind, Slot, SpaceConfig, layer_chain
-from vismodels.nas.choice import Choice, entropy
-from vismodels.nas.genotype import Genotype
-from vismodels.nas.relaxation import Relaxation
+from vismodels.methods.quantnas.skeletons import SkeletonNetwork, build_skeleton
+from vismodels.methods.quantnas.space import COST_SIZE, CostKind, Slot, SpaceConfig, layer_chain
 from vismodels.nn.super_resolution import check_image
 from vismodels.quantization.layers import initialize_steps_
 
 Form = Literal["merged", "per_operation"]
 LAYERS = {"merged": MergedLayer, "per_operation": PerOperationLayer}
 
-COST_SIZE = (32, 32)  # LR pixels at which the field counts operations
 
-
-class Supernet(nn.Module):
+class Supernet(ChoiceModel):
     """All architectures of a space in one network.
 
     Args:
@@ -43,11 +39,13 @@ class Supernet(nn.Module):
         form: Form = "merged",
         cost: CostKind = "bitops",
     ) -> None:
-        super().__init__()
-        self.space, self.form = space, form
-        self.choices = nn.ModuleDict(
-            {name: Choice(options) for name, options in space.candidates().items()}
+        super().__init__(
+            space.skeleton.kind,
+            space.candidates(),
+            space.costs(COST_SIZE),
+            space.costs(COST_SIZE, cost),
         )
+        self.form = form
 
         def make(slot: Slot) -> nn.Module:
             names = space.lists[slot.group]
@@ -55,9 +53,7 @@ class Supernet(nn.Module):
             bits = space.slot_bits(slot)
             return LAYERS[form](chains, slot.out_channels, bits, mixing, space.skeleton.bias)
 
-        self.network = build_skeleton(space.skeleton, make)
-        for name, costs in space.costs(COST_SIZE, cost).items():
-            self.register_buffer(f"cost_{name}", torch.tensor(costs, dtype=torch.float64), False)
+        self.network: SkeletonNetwork = build_skeleton(space.skeleton, make)
 
     def initialize_(self, generator: torch.Generator | None = None) -> None:
         """Draw all weights anew, and fit the steps of direct quantization to them."""
@@ -69,61 +65,10 @@ class Supernet(nn.Module):
         initialize_steps_(self, grey.to(next(self.network.parameters())))
 
     def forward(self, image: Tensor, weights: Mapping[str, Tensor] | None = None) -> Tensor:
-        """Return (B, 3, scale * h, scale * w), not clamped.
-
-        Args:
-            image: (B, 3, h, w), RGB in [0, 1].
-            weights: decision -> weights of its candidates; None: the probabilities.
-
-        Raises:
-            ValueError: if `image` has another shape.
-            TypeError: if `image` is not floating point.
-        """
+        """Return (B, 3, scale * h, scale * w); see `ChoiceModel.forward`."""
         check_image(image)
         used = self.probabilities() if weights is None else weights
         if self.form == "merged":  # few wide convolutions: this layout is a fifth faster on CPUs
             image = image.contiguous(memory_format=torch.channels_last)
         result: Tensor = self.network(image, lambda name, layer, x: layer(x, used[name]))
         return result
-
-    def choice(self, name: str) -> Choice:
-        """Return a decision."""
-        module = self.choices[name]
-        assert isinstance(module, Choice)
-        return module
-
-    def probabilities(self) -> dict[str, Tensor]:
-        """Return decision -> probabilities of its candidates."""
-        return {name: self.choice(name).probabilities() for name in self.choices}
-
-    def sample(
-        self, relaxation: Relaxation, temperature: float, generator: torch.Generator
-    ) -> dict[str, Tensor]:
-        """Return decision -> weights of its candidates for one forward pass."""
-        return {
-            name: self.choice(name).weights(relaxation, temperature, generator)
-            for name in self.choices
-        }
-
-    def expected_cost(self, weights: Mapping[str, Tensor]) -> Tensor:
-        """Return the expected cost at a 32x32 LR image, a differentiable float64 scalar."""
-        costs = [weights[name].double() @ self.get_buffer(f"cost_{name}") for name in self.choices]
-        return torch.stack(costs).sum()
-
-    def total_entropy(self, weights: Mapping[str, Tensor]) -> Tensor:
-        """Return the sum of the entropies of all decisions, in nats."""
-        return torch.stack([entropy(weights[name]) for name in self.choices]).sum()
-
-    def genotype(self) -> Genotype:
-        """Return the most probable candidate of every decision."""
-        best = {name: self.choice(name).best() for name in self.choices}
-        return Genotype(self.space.skeleton.kind, best)
-
-    def one_hot(self, genotype: Genotype) -> dict[str, Tensor]:
-        """Return the weights that select one architecture.
-
-        Raises:
-            ConfigError: if the genotype is none of the space, with the nearest name.
-        """
-        self.space.check(genotype)
-        return {name: self.choice(name).one_hot(genotype.choices[name]) for name in self.choices}

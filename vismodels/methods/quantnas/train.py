@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vismodels.config import ConfigError
 from vismodels.cost.counters import count
 from vismodels.data.enlarging import evaluate
 from vismodels.data.pairs import PairSet, random_patches
@@ -27,16 +28,18 @@ from vismodels.methods.quantnas.config import (
     UniformNetwork,
     varied_space,
 )
-from vismodels.methods.quantnas.fixed import FixedSR
+from vismodels.methods.quantnas.fixed import FixedSR, build_model
 from vismodels.methods.quantnas.network import SearchedSR
 from vismodels.methods.quantnas.space import (
+    COST_SIZE,
     BasicSkeleton,
+    FixedSpace,
     RFDNSkeleton,
     candidate,
     genotype_cost,
+    parse_candidate,
     with_bits,
 )
-from vismodels.methods.quantnas.supernet import COST_SIZE
 from vismodels.metrics.general import BITOPS, MACS, PARAMETERS, TRAIN_LOSS
 from vismodels.metrics.image import PSNR_Y
 from vismodels.metrics.search import BITOPS_256
@@ -93,29 +96,52 @@ def _described(config: TrainConfig, found: Genotype | None) -> SuperResolutionNe
     if isinstance(source, SearchedNetwork):
         assert found is not None  # the workflow hands over what the configuration names
         space = varied_space(config.spaces, config.searches[source.search])
+        if isinstance(space, FixedSpace):
+            return _with_found_bits(space, found, source, config.scale)
         space.check(found)
         genotype = found if source.bits is None else with_bits(found, source.bits)
         return _searched_sr(space.skeleton, genotype)
     space = config.spaces[source.space]
+    assert not isinstance(space, FixedSpace)  # refused by the configuration
     if isinstance(source, RandomNetwork):
         draw = derive_seed(source.draw, "quantnas", "random")
         return _searched_sr(space.skeleton, space.random_genotype(draw))
     skeleton = space.skeleton
     if source.like is not None:
         assert found is not None
-        other = varied_space(config.spaces, config.searches[source.like]).skeleton
-        skeleton = _as_expensive(source, skeleton, genotype_cost(other, found, COST_SIZE))
+        other = varied_space(config.spaces, config.searches[source.like])
+        assert not isinstance(other, FixedSpace)
+        cost = genotype_cost(other.skeleton, found, COST_SIZE)
+        skeleton = _as_expensive(source, skeleton, cost)
     return _searched_sr(skeleton, uniform_genotype(source, skeleton))
+
+
+def _with_found_bits(
+    space: FixedSpace, found: Genotype, source: SearchedNetwork, scale: int
+) -> FixedSR:
+    """Return a published network with the bits that a search gave its convolutions."""
+    names = {
+        name.replace(".", "_"): name
+        for name, module in build_model(space.model, scale).named_modules()
+        if isinstance(module, nn.Conv2d)
+    }
+    options = tuple(candidate("bits", b) for b in space.bits)
+    found.check(space.model, dict.fromkeys(names, options))
+    chosen = with_bits(found, source.bits) if source.bits is not None else found
+    bits = {names[key]: parse_candidate(choice)[1] for key, choice in chosen.choices.items()}
+    return FixedSR(space.model, bits, scale, space.bicubic_skip)
 
 
 def fixed_network(source: FixedNetwork, scale: int) -> FixedSR:
     """Return a published network, quantized as `source` says, untrained."""
-    arguments = {"bicubic_skip": source.bicubic_skip} if source.model == "espcn" else {}
-    return FixedSR(source.model, source.bits, scale, arguments)
+    return FixedSR(source.model, source.bits, scale, source.bicubic_skip)
 
 
 def uniform_genotype(source: UniformNetwork, skeleton: BasicSkeleton | RFDNSkeleton) -> Genotype:
     """Return the genotype with one operation a group and the same bits everywhere."""
+    groups = {slot.group for slot in skeleton.slots()}
+    if missing := sorted(groups - source.operations.keys()):
+        raise ConfigError(f"a uniform network needs an operation for {', '.join(missing)}, too")
     choices = {
         slot.name: candidate(source.operations[slot.group], source.bits)
         for slot in skeleton.slots()
@@ -207,7 +233,10 @@ def train(
 
     if checkpoint_dir is not None:
         resume(checkpoint_dir, state, iterations=settings.iterations)
-    enable_quantizers_(network, state.iteration >= settings.float_warmup)
+    # At the end of a float warm-up they are off until the next step, validation included.
+    enable_quantizers_(
+        network, state.iteration > settings.float_warmup or not settings.float_warmup
+    )
     begun, spent = state.iteration, 0.0
     for end in _milestones(settings):
         clock = time.process_time()
