@@ -1,6 +1,6 @@
 """Convolutions with quantized weights and inputs, and what acts on all of them in a network."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -135,7 +135,9 @@ def initialize_steps_(network: nn.Module, *inputs: Tensor, start: StepStart = "l
             handle.remove()
 
 
-def quantize_convolutions_(model: nn.Module, bits: int | Mapping[str, int]) -> None:
+def quantize_convolutions_(
+    model: nn.Module, bits: int | Mapping[str, int], unsigned: Collection[str] = ()
+) -> None:
     """Replace every `nn.Conv2d` of a network by a `QuantConv2d` with the same parameters.
 
     Activations keep their sign, since the network has rectifiers of its own; both quantizers are
@@ -146,6 +148,8 @@ def quantize_convolutions_(model: nn.Module, bits: int | Mapping[str, int]) -> N
             in several places stays shared.
         bits: for all convolutions, or name -> bits for each of them; a shared convolution goes by
             its first name.
+        unsigned: names of convolutions whose input is never negative (an image): their activations
+            need no sign, which leaves twice as many levels.
 
     Raises:
         ValueError: if `bits` does not name exactly the convolutions, or `model` is one itself, or
@@ -156,13 +160,13 @@ def quantize_convolutions_(model: nn.Module, bits: int | Mapping[str, int]) -> N
     if "" in found:
         raise ValueError("the model is itself a convolution; put it into an nn.Sequential")
     chosen = dict.fromkeys(found, bits) if isinstance(bits, int) else dict(bits)
-    for name in sorted(chosen.keys() - found.keys()):
+    for name in sorted((chosen.keys() | set(unsigned)) - found.keys()):
         raise ValueError(f"no convolution is called {name!r}{suggestion(name, found)}")
     missing = sorted(found.keys() - chosen.keys())
     if missing:
         raise ValueError(f"bits are missing for {', '.join(missing)}")
     layers: dict[nn.Module, QuantConv2d] = {
-        convolution: _quantized(name, convolution, chosen[name])
+        convolution: _quantized(name, convolution, chosen[name], name in unsigned)
         for name, convolution in found.items()
     }
     for name, module in list(model.named_modules(remove_duplicate=False)):
@@ -170,7 +174,7 @@ def quantize_convolutions_(model: nn.Module, bits: int | Mapping[str, int]) -> N
             model.set_submodule(name, layers[module])
 
 
-def _quantized(name: str, convolution: nn.Conv2d, bits: int) -> QuantConv2d:
+def _quantized(name: str, convolution: nn.Conv2d, bits: int, unsigned: bool) -> QuantConv2d:
     hooks = convolution._forward_hooks or convolution._forward_pre_hooks
     computed = not isinstance(convolution.weight, nn.Parameter)  # the older weight_norm
     if type(convolution) is not nn.Conv2d or hooks or computed:
@@ -192,7 +196,7 @@ def _quantized(name: str, convolution: nn.Conv2d, bits: int) -> QuantConv2d:
         groups=convolution.groups,
         bias=convolution.bias is not None,
         activation="lsq",
-        rectifier=None,
+        rectifier="relu" if unsigned else None,
     ).to(convolution.weight)
     for key, parameter in convolution.named_parameters():
         layer.register_parameter(key, parameter)

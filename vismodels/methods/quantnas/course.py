@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from vismodels.figures import COLOURS, Picture, figure_to
 from vismodels.methods.quantnas.space import parse_candidate
@@ -11,7 +12,13 @@ from vismodels.training.log import ScalarLog
 
 # More hues, told apart by colour-blind readers, for spaces with many operations.
 OPERATION_COLOURS = (*COLOURS, "#000000", "#882255", "#999933", "#888888")
-BIT_STYLES = {2: (0, (1, 1)), 4: (0, (4, 1.5)), 8: "-", 16: (0, (6, 1, 1, 1)), 32: (0, (1, 3))}
+BIT_STYLES: Mapping[int, Any] = {
+    2: (0, (1, 1)),
+    4: (0, (4, 1.5)),
+    8: "-",
+    16: (0, (6, 1, 1, 1)),
+    32: (0, (1, 3)),
+}
 
 
 def probability_curves(

@@ -19,6 +19,8 @@ MODELS: dict[str, type[SuperResolutionNetwork]] = {
     "srresnet": SRResNet,
 }
 
+READS_IMAGE = {"espcn": "layers.0", "rfdn": "head", "srresnet": "head.0"}  # never negative
+
 
 def build_model(model: str, scale: int, bicubic_skip: bool = False) -> SuperResolutionNetwork:
     """Return one of `MODELS` at full precision.
@@ -38,8 +40,8 @@ def build_model(model: str, scale: int, bicubic_skip: bool = False) -> SuperReso
 class FixedSR(SuperResolutionNetwork):
     """ESPCN, RFDN or SRResNet whose convolutions are quantized, first and last ones too.
 
-    Weights and activations have LSQ quantizers; activations keep their sign, since these networks
-    have rectifiers of their own.
+    Weights and activations have LSQ quantizers; activations keep their sign but for the image,
+    since these networks have nonlinearities of their own.
 
     Args:
         model: `espcn`, `rfdn` or `srresnet`.
@@ -60,7 +62,7 @@ class FixedSR(SuperResolutionNetwork):
     ) -> None:
         super().__init__(scale)
         self.network = build_model(model, scale, bicubic_skip)
-        quantize_convolutions_(self.network, bits)
+        quantize_convolutions_(self.network, bits, unsigned=(READS_IMAGE[model],))
 
     def initialize_(self, generator: torch.Generator | None = None) -> None:
         """Draw all weights anew, as the network itself does, and fit the quantizers to them.

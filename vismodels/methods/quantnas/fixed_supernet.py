@@ -71,15 +71,15 @@ class FixedSupernet(ChoiceModel):
         shapes = build_model(space.model, scale, space.bicubic_skip).to("meta")
         layers = count(shapes, torch.zeros(1, 3, *COST_SIZE, device="meta")).layers
         macs = {layer.name: layer.macs for layer in layers if layer.macs}
-        self_names = {name.replace(".", "_"): name for name in macs}
+        names = {name.replace(".", "_"): name for name in macs}
         super().__init__(
             space.model,
-            {key: tuple(f"bits@{b}" for b in space.bits) for key in self_names},
-            {key: _prices(macs[name], space.bits, "bitops") for key, name in self_names.items()},
-            {key: _prices(macs[name], space.bits, cost) for key, name in self_names.items()},
+            {key: tuple(f"bits@{b}" for b in space.bits) for key in names},
+            {key: _prices(macs[name], space.bits, "bitops") for key, name in names.items()},
+            {key: _prices(macs[name], space.bits, cost) for key, name in names.items()},
         )
-        self.layer_names = self_names
-        for name in macs:
+        self.space, self.scale, self.layer_names = space, scale, names
+        for name in macs:  # in place of the convolutions
             parent, _, child = name.rpartition(".")
             owner = network.get_submodule(parent)
             convolution = getattr(owner, child)
@@ -89,7 +89,14 @@ class FixedSupernet(ChoiceModel):
 
     def initialize_(self, generator: torch.Generator | None = None) -> None:
         """Draw all weights anew, and fit the steps of direct quantization to them."""
-        self.network.initialize_(generator)  # type: ignore[operator]
+        fresh = build_model(self.space.model, self.scale, self.space.bicubic_skip)
+        fresh.initialize_(generator)
+        convolutions = {f"{name}.weight" for name in self.layer_names.values()}
+        drawn = {
+            name.replace(".weight", ".mixed_weight.weight") if name in convolutions else name: value
+            for name, value in fresh.state_dict().items()
+        }
+        self.network.load_state_dict(drawn, strict=False)  # the steps follow
         for module in self.modules():
             if isinstance(module, MixedWeight):
                 module.initialize_steps_()

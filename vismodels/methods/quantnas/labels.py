@@ -32,7 +32,7 @@ def label_points(axes: "Axes", points: Sequence[tuple[str, float, float]]) -> li
     figure: Any = axes.get_figure()
     figure.draw_without_rendering()  # now the layout is what it will be
     half = MARKER * figure.dpi / 72
-    taken = []
+    taken: list[Sequence[float]] = []
     for x, y in axes.transData.transform([(x, y) for _, x, y in points]):
         taken.append((x - half, y - half, x + half, y + half))
     frame = axes.get_window_extent().extents
@@ -44,7 +44,7 @@ def label_points(axes: "Axes", points: Sequence[tuple[str, float, float]]) -> li
                 textcoords="offset points", ha=horizontal, va=vertical, fontsize=7.5,
             )  # fmt: skip
             text.set_in_layout(False)
-            box = tuple(text.get_window_extent().extents)
+            box = text.get_window_extent().extents
             if _is_within(box, frame) and not any(_overlap(box, other) for other in taken):
                 taken.append(box)
                 break

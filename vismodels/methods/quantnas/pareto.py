@@ -148,10 +148,11 @@ def _draw_ours(axes: "Axes", ours: Sequence[Point], bicubic: float, card: str) -
         own = [point for point in ours if point.kind == kind]
         runs = [run for point in own if len(point.runs) > 1 for run in point.runs]
         if runs:
-            axes.scatter(*zip(*runs, strict=True), s=7, marker=marker, color=colour, alpha=0.45)
+            x, y = zip(*runs, strict=True)
+            axes.scatter(x, y, s=7, marker=marker, color=colour, alpha=0.45)
         if own:
-            means = zip(*(point.mean for point in own), strict=True)
-            axes.scatter(*means, s=42, marker=marker, color=colour, edgecolor="white", label=title)
+            x, y = zip(*(point.mean for point in own), strict=True)
+            axes.scatter(x, y, s=42, marker=marker, color=colour, edgecolor="white", label=title)
     axes.axhline(bicubic, color="0.35", linewidth=1, linestyle=":", label="bicubic interpolation")
     axes.set_xscale("log")
     axes.margins(x=0.14, y=0.1)

@@ -303,10 +303,10 @@ class _Run:
         low, high = (images.to(self.device) for images in batches[1])
         loss = F.l1_loss(self.supernet(low, self.sampled()), high)
         term, parts = self.regularizer()
-        parts: list[Part] = [(self.weights, self.weight_optimizer)]
+        moving: list[Part] = [(self.weights, self.weight_optimizer)]
         if self.is_warm():
-            parts.append((self.logits, self.architecture_optimizer))
-        self._descend(loss + term, *parts)
+            moving.append((self.logits, self.architecture_optimizer))
+        self._descend(loss + term, *moving)
         self.schedule.step_update(self.state.iteration + 1)
         return {"architecture_loss": loss.item(), **parts, "loss": loss.item()}
 

@@ -6,7 +6,7 @@ defaults; what departs from them is said at its field.
 """
 
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -183,7 +183,8 @@ class SpaceConfig(Config):
     def _candidates_exist(self) -> "SpaceConfig":
         _refuse_unknown_bits((*self.bits, *self.outer_bits))
         try:
-            self.candidates()
+            for name, options in self.candidates().items():
+                _refuse_repetition(name, options)
             for slot in self.skeleton.slots():
                 for operation in self.lists[slot.group]:
                     layer_chain(self.skeleton, slot, operation)
@@ -262,6 +263,7 @@ class FixedSpace(Config):
     @model_validator(mode="after")
     def _bits_are_known(self) -> "FixedSpace":
         _refuse_unknown_bits(self.bits)
+        _refuse_repetition("bits", self.bits)
         return self
 
 
@@ -269,6 +271,11 @@ def _refuse_unknown_bits(bits: Iterable[int]) -> None:
     unknown = sorted(set(bits) - set(BITS))
     if unknown:
         raise ValueError(f"bits must be of {BITS}, got {unknown}")
+
+
+def _refuse_repetition(where: str, options: Sequence[object]) -> None:
+    if len(set(options)) < len(options):
+        raise ValueError(f"{where} has a candidate twice: {', '.join(map(str, options))}")
 
 
 def candidate(operation: str, bits: int) -> str:

@@ -152,13 +152,22 @@ def uniform_genotype(source: UniformNetwork, skeleton: BasicSkeleton | RFDNSkele
 def _as_expensive(
     source: UniformNetwork, skeleton: BasicSkeleton | RFDNSkeleton, cost: int
 ) -> BasicSkeleton | RFDNSkeleton:
-    """Return the narrowest skeleton whose uniform network costs at least `cost`."""
+    """Return the narrowest skeleton whose uniform network costs at least `cost`.
+
+    Widths that the groups of an operation cannot divide are passed over.
+    """
+    genotype, refusal = uniform_genotype(source, skeleton), ""
     step = 12 if isinstance(skeleton, RFDNSkeleton) else 1
     for channels in range(step, MAX_CHANNELS + 1, step):
         wider = skeleton.model_copy(update={"channels": channels})
-        if genotype_cost(wider, uniform_genotype(source, wider), COST_SIZE) >= cost:
-            return wider
-    raise ValueError(f"no uniform network of at most {MAX_CHANNELS} channels costs {cost} BitOPs")
+        try:
+            if genotype_cost(wider, genotype, COST_SIZE) >= cost:
+                return wider
+        except ConfigError as error:
+            refusal = f"; at {channels} channels: {error}"
+    raise ConfigError(
+        f"no uniform network of at most {MAX_CHANNELS} channels costs {cost} BitOPs{refusal}"
+    )
 
 
 def _searched_sr(skeleton: BasicSkeleton | RFDNSkeleton, genotype: Genotype) -> SearchedSR:
