@@ -23,11 +23,13 @@ wildcard_constraints:
     card=r"[A-Za-z0-9_.-]+",
     method=r"[a-z0-9_]+",
     network=r"[a-z0-9_]+",
+    search=r"[a-z0-9_]+",
     seed=r"\d+",
 
 
 include: "workflows/rules/common.smk"
 include: "workflows/rules/data.smk"
+include: "workflows/rules/quantnas.smk"
 include: "workflows/rules/super_resolution.smk"
 include: "workflows/rules/tables.smk"
 

@@ -44,7 +44,7 @@ CARD = {
 }
 
 
-def stage(root, name, write, dirty=False, environment="e"):
+def stage(root, name, write, dirty=False, environment="e", timings=None):
     """Write a stage folder as the workflow does."""
     with atomic_folder(root / name) as folder:
         write(folder)
@@ -54,7 +54,12 @@ def stage(root, name, write, dirty=False, environment="e"):
         )  # fmt: skip
         write_json(folder / PROVENANCE, record.to_dict())
         times = {"started": "2026-01-02T03:04:05+00:00", "wall_seconds": 2.0, "cpu_seconds": 1.5}
-        machine = {"peak_memory_mb": 9, "platform": "Linux", "timings": {}, "resumed": False}
+        machine = {
+            "peak_memory_mb": 9,
+            "platform": "Linux",
+            "timings": timings or {},
+            "resumed": False,
+        }
         git = {"commit": "a" * 40, "dirty": dirty}
         write_json(folder / VOLATILE, {**times, **machine, "git": git})
     return root / name
@@ -64,7 +69,7 @@ def stage(root, name, write, dirty=False, environment="e"):
 def sources(tmp_path):
     """Return a function that makes the results of a small run."""
 
-    def make(verified=True, passed=True, dirty=False, environment="e"):
+    def make(verified=True, passed=True, dirty=False, environment="e", timings=None):
         scores = [
             Score("toy", variant, [Value(PSNR, value + seed)], seed)
             for seed in range(3)
@@ -89,7 +94,14 @@ def sources(tmp_path):
 
         return Sources(
             acquired=[stage(tmp_path, "data", lambda f: write_acquired(acquired, f), dirty)],
-            scores=[stage(tmp_path, "score", lambda f: write_scores(f / SCORES, scores))],
+            scores=[
+                stage(
+                    tmp_path,
+                    "toys/score",
+                    lambda f: write_scores(f / SCORES, scores),
+                    timings=timings,
+                )
+            ],
             figures=[stage(tmp_path, "toys/figures", draw)],
             tables=[stage(tmp_path, "tables", tables, environment=environment)],
         )
@@ -114,6 +126,18 @@ def test_what_comes_from_files_is_escaped(sources, tmp_path):
     assert "Toy &lt;method&gt;" in text
     assert "by &lt;b&gt;me&lt;/b&gt;" in text
     assert "Toys &amp; Co" in text
+
+
+def test_measured_times_are_shown_where_there_are_some(sources, tmp_path):
+    write_page("default", sources(timings={"cpu_seconds_per_step": 0.25}), tmp_path / "index.html")
+    text = (tmp_path / "index.html").read_text()
+    assert "Measured times" in text
+    assert re.search(r"toy, ours</th>\s*<td[^>]*>1</td>\s*<td[^>]*>0\.250", text)
+
+
+def test_without_measured_times_nothing_is_said_of_them(sources, tmp_path):
+    write_page("default", sources(), tmp_path / "index.html")
+    assert "Measured times" not in (tmp_path / "index.html").read_text()
 
 
 def test_a_good_run_has_no_warnings(sources):

@@ -229,6 +229,32 @@ def test_optional_columns_without_any_score_are_left_out_and_named_in_the_captio
     )
 
 
+def test_optional_rows_without_any_score_are_left_out_and_named_in_the_caption():
+    rows = [row("ours"), {**row("theirs"), "optional": True}, {**row("bicubic"), "optional": True}]
+    table = build(rows, [PSNR_COLUMN], [score("ours", 29.0), score("bicubic", 28.0)])
+    assert [r.label for r in table.rows] == ["ours", "bicubic"]
+    assert [r.cells[0].text for r in table.rows] == ["29.00", "28.00"]
+    assert "Rows not run: theirs." in table.caption
+
+
+def test_an_optional_row_with_a_score_in_some_column_stays():
+    other = {"card": "set5", "split": "test", "items": 5}
+    scores = [score("ours", 29.0), score("theirs", 28.0, dataset=other)]
+    rows = [row("ours"), {**row("theirs"), "optional": True}]
+    table = build(rows, [PSNR_COLUMN, SET5_COLUMN], scores)
+    assert [[cell.text for cell in r.cells] for r in table.rows] == [
+        ["29.00", "not run"],
+        ["not run", "28.00"],
+    ]
+    assert "Rows not run" not in table.caption
+
+
+def test_optional_rows_alone_stay_for_an_empty_table_says_less():
+    table = build([{**row("theirs"), "optional": True}], [PSNR_COLUMN], [score("ours", 29.0)])
+    assert [r.cells[0].text for r in table.rows] == ["not run"]
+    assert "Rows not run" not in table.caption
+
+
 def test_an_optional_column_stays_when_one_row_has_a_score():
     other = {"card": "set5", "split": "test", "items": 5}
     scores = [score("ours", 29.0), score("bicubic", 28.0, dataset=other)]

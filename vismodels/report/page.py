@@ -15,6 +15,7 @@ from vismodels.provenance import PROVENANCE, Provenance
 from vismodels.report.claims import Judgement, from_records, summary_line
 from vismodels.report.claims_text import gates_table
 from vismodels.report.method import METHOD
+from vismodels.report.times import times_table
 from vismodels.results import SCORES, Score, read_scores
 from vismodels.tables.render import to_html
 
@@ -62,7 +63,7 @@ def page_content(run: str, sources: Sources) -> dict[str, Any]:
     runs = [read_json(folder / VOLATILE) for folder in folders]
     files = [folder / SCORES for folder in folders]
     scores = [score for file in files if file.is_file() for score in read_scores(file)]
-    methods = [_method(folder, sources.figures) for folder in sources.tables]
+    methods = [_method(folder, sources) for folder in sources.tables]
     judgements = [judgement for method in methods for judgement in method["judgements"]]
     cards = [_card(folder) for folder in sources.acquired]
     return {
@@ -79,9 +80,13 @@ def page_content(run: str, sources: Sources) -> dict[str, Any]:
     }
 
 
-def _method(folder: Path, figures: Iterable[Path]) -> dict[str, Any]:
+def _method(folder: Path, sources: Sources) -> dict[str, Any]:
     content = read_json(folder / METHOD)
-    own = [path for path in figures if content["name"] in path.parts]
+
+    def own(folders: Iterable[Path]) -> list[Path]:
+        return [path for path in folders if content["name"] in path.parts]
+
+    times = times_table(own(sources.scores))
     return {
         **content,
         "judgements": from_records(content["judgements"]),
@@ -89,10 +94,11 @@ def _method(folder: Path, figures: Iterable[Path]) -> dict[str, Any]:
             {**table, "html": (folder / f"{table['name']}.html").read_text(encoding="utf-8")}
             for table in content["tables"]
         ],
+        "times_html": "" if times is None else to_html(times),
         "claims_html": (folder / "claims.html").read_text(encoding="utf-8"),
         "pictures": [
             {**vars(picture), "source": _data_address(path / picture.file)}
-            for path in own
+            for path in own(sources.figures)
             for picture in read_pictures(path)
         ],
     }

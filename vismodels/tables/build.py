@@ -33,8 +33,8 @@ def build_table(
 
     A cell holds the mean over seeds with its interval. One run of a seeded variant is marked as
     such, two are printed one by one; deterministic variants and equal counts stand alone. What was
-    not run is called so; an optional column that no row has a score for is left out, and the
-    caption names it.
+    not run is called so; optional rows and columns without any score are left out, and the caption
+    names them.
 
     Args:
         layout: rows and columns.
@@ -51,6 +51,11 @@ def build_table(
     found = [
         [_find(layout, row, column, scores) for column in layout.columns] for row in layout.rows
     ]
+    lines = list(zip(layout.rows, found, strict=True))
+    kept = [line for line in lines if not line[0].optional or any(line[1])] or lines
+    absent = [row.label for row in layout.rows if all(row is not other for other, _ in kept)]
+    layout = layout.model_copy(update={"rows": tuple(row for row, _ in kept)})
+    found = [line for _, line in kept]
     shown = [
         index
         for index, column in enumerate(layout.columns)
@@ -89,7 +94,7 @@ def build_table(
     ]
     return Table(
         title=layout.title,
-        caption=_caption(layout, shown, titled, rows, scores),
+        caption=_caption(layout, shown, titled, rows, scores, absent),
         columns=tuple(heads),
         rows=_with_counts(rows),
         footnotes=notes.footnotes(),
@@ -174,10 +179,12 @@ def _caption(
     heads: Sequence[Column],
     rows: Sequence[Row],
     scores: Sequence[Score],
+    absent: Sequence[str],
 ) -> str:
     """Return the layout's caption and what the reader must know about the numbers.
 
-    `shown`: which of the layout's columns are in the table; `heads`: the heads of all of them.
+    `shown`: which of the layout's columns are in the table; `heads`: the heads of all of them;
+    `absent`: labels of the rows that were left out.
     """
     sentences = [layout.caption.strip()]
     datasets = dict.fromkeys(d for index in shown if (d := layout.columns[index].dataset))
@@ -186,6 +193,8 @@ def _caption(
     left_out = [head.title for index, head in enumerate(heads) if index not in shown]
     if left_out:
         sentences.append(f"Not run: {'; '.join(left_out)}.")
+    if absent:
+        sentences.append(f"Rows not run: {'; '.join(absent)}.")
     cells = [cell for row in rows for cell in row.cells]
     bounds = [cell.interval for cell in cells if cell.interval is not None]
     if bounds:

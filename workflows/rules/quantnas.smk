@@ -25,9 +25,7 @@ def quantnas_runs(template, **arms):
     return [
         manifest
         for name, variant in variants.items()
-        for manifest in collect(
-            template, **{wildcard: name}, seed=QN.seeds[: variant.runs]
-        )
+        for manifest in collect(template, **{wildcard: name}, seed=QN.seeds[: variant.runs])
     ]
 
 

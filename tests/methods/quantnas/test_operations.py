@@ -1,4 +1,5 @@
 import re
+from itertools import pairwise
 
 import pytest
 
@@ -57,7 +58,7 @@ def test_every_operation_leads_from_its_input_to_its_output_by_the_kernels_it_na
     chain = convolutions(name, 24, 48, 24)
     assert chain[0].in_channels == 24
     assert chain[-1].out_channels == 48
-    for before, after in zip(chain, chain[1:], strict=False):
+    for before, after in pairwise(chain):
         assert before.out_channels == after.in_channels
     sizes = [(int(h), int(w)) for h, w in re.findall(r"(\d)x(\d)", name)]
     kernels = {conv.kernel for conv in chain}

@@ -3,16 +3,9 @@ import pytest
 
 from vismodels.config import parse_config
 from vismodels.data.images import read_image, write_png
-from vismodels.figures import figure_to
 from vismodels.files import FileError
 from vismodels.methods.super_resolution.config import CLASSICAL, FiguresConfig
-from vismodels.methods.super_resolution.figures import (
-    WINDOWS,
-    draw_crops,
-    draw_figures,
-    draw_losses,
-    draw_training,
-)
+from vismodels.methods.super_resolution.figures import draw_figures
 from vismodels.results import SCORES, Score, write_scores
 from vismodels.training.log import ScalarLog
 
@@ -84,49 +77,6 @@ def test_drawing_again_gives_equal_bytes(stages, tmp_path):
     draw_figures(config(CROP), trainings, scored, tmp_path / "again")
     for name in ("training.svg", "losses.svg", "crop_cat.png"):
         assert (folder / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
-
-
-def test_who_cannot_see_the_curves_is_told_where_they_end(tmp_path):
-    picture = draw_training({"net": [log(20.0, 25.0), log(21.0, 26.5)]}, tmp_path)
-    assert "net 25.00 to 26.50 dB" in picture.alt
-
-
-def test_losses_are_averaged_over_windows_that_cover_every_iteration(tmp_path):
-    picture = draw_losses({"net": [losses(*[1.0] * (2 * WINDOWS), 4.0)]}, tmp_path)
-    assert "net 0.0250 to 0.0250" in picture.alt  # the last window: 1 and 4, in hundredths
-
-
-def test_who_cannot_see_the_window_is_told_what_is_side_by_side(stages, tmp_path):
-    _, scored, _ = stages
-    picture = draw_crops("cat", scored / "crops" / "cat", ["original", "net"], tmp_path)
-    assert picture.alt == "The same window of cat 2 times: original, net."
-
-
-def test_every_variant_has_a_panel_with_its_name_and_its_pixels(stages, tmp_path, monkeypatch):
-    drawn = []
-
-    def remembering(*arguments, **keywords):
-        context = figure_to(*arguments, **keywords)
-
-        class Remember:
-            def __enter__(self):
-                drawn.append(context.__enter__())
-                return drawn[-1]
-
-            def __exit__(self, *error):
-                return context.__exit__(*error)
-
-        return Remember()
-
-    monkeypatch.setattr("vismodels.methods.super_resolution.figures.figure_to", remembering)
-    _, scored, _ = stages
-    variants = [*CLASSICAL, "net"]
-    draw_crops("cat", scored / "crops" / "cat", variants, tmp_path)
-    panels = {axes.get_title(): axes.get_images() for axes in drawn[0].axes if axes.get_images()}
-    assert list(panels) == variants
-    for variant, (image,) in panels.items():
-        stored = read_image(scored / "crops" / "cat" / f"{variant}.png")
-        assert np.array_equal(image.get_array(), stored)
 
 
 def test_a_window_that_was_not_cut_is_named(stages):

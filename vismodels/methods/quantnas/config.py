@@ -22,6 +22,7 @@ from vismodels.data.manifest import SetName
 from vismodels.data.windows import ORIGINAL, Crop
 from vismodels.methods.quantnas.arms import WithoutNulls
 from vismodels.methods.quantnas.space import BITS, FixedSpace, Operations, SpaceConfig
+from vismodels.metrics.floors import Floor
 from vismodels.quantization.spec import FULL_PRECISION
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
@@ -230,14 +231,6 @@ class TrainConfig(Config):
     training: TrainingSettings
 
 
-class Floor(Config):
-    """A PSNR-Y in dB that a network must reach on a set, checked where the set is scored."""
-
-    set: SetName
-    network: Name
-    psnr_y: float
-
-
 class ScoringSettings(Config):
     """How all networks are scored on all test images."""
 
@@ -332,7 +325,9 @@ class QuantNASConfig(Config):
         network = variant.network
         space = getattr(network, "space", None)
         if space is not None and not isinstance(self.spaces.get(space), SpaceConfig):
-            raise ValueError(f"networks.{name} names the space {space!r}; there is none")
+            raise ValueError(
+                f"networks.{name} names the space {space!r}; there is none of searched operations"
+            )
         search = getattr(network, "search", None) or getattr(network, "like", None)
         if search is None:
             return
@@ -342,6 +337,11 @@ class QuantNASConfig(Config):
             raise ValueError(
                 f"networks.{name} wants {variant.runs} seeds of the search {search!r}, which runs "
                 f"on {self.searches[search].runs}"
+            )
+        like = getattr(network, "like", None) is not None
+        if like and not isinstance(self.spaces[self.searches[search].space], SpaceConfig):
+            raise ValueError(
+                f"networks.{name} cannot be like what {search!r} finds: bits of a published network"
             )
 
 

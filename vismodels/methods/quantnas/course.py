@@ -56,10 +56,11 @@ def draw_probabilities(
         operation: OPERATION_COLOURS[number % len(OPERATION_COLOURS)]
         for number, operation in enumerate(operations)
     }
-    columns = min(3 if len(curves) <= 9 else 5, len(curves))
+    columns = 3 if len(curves) <= 6 else 4 if len(curves) <= 12 else 5
     rows = math.ceil(len(curves) / columns)
     file = f"probabilities_{name}.svg"
-    with figure_to(folder / file, 7.6, 0.75 + 1.55 * rows) as figure:
+    small = 6.2 if columns == 5 else 7.5
+    with figure_to(folder / file, 1.8 * columns + 0.6, 0.75 + 1.55 * rows) as figure:
         grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
         for axes in list(grid.ravel())[len(curves) :]:
             axes.set_axis_off()
@@ -69,10 +70,10 @@ def draw_probabilities(
                 axes.plot(
                     time, line, color=colours[operation], linestyle=BIT_STYLES[width], linewidth=1.2
                 )
-            axes.set_title(f"{decision}\n{genotype.choices[decision]}", fontsize=7.5)
+            axes.set_title(f"{decision}\n{genotype.choices[decision]}", fontsize=small)
             axes.set_ylim(-0.03, 1.03)
             axes.tick_params(labelsize=7)
-        figure.supxlabel("iteration", fontsize=8.5)
+        label_time(grid, len(curves))
         figure.supylabel("probability", fontsize=8.5)
         figure.legend(
             handles=_handles(colours, bits),
@@ -91,6 +92,15 @@ def draw_probabilities(
         alt=f"{len(curves)} line plots of probabilities. Chosen candidates and the largest "
         f"probability at the end: {ends}.",
     )
+
+
+def label_time(grid: Any, used: int) -> None:
+    """Label the time axis below each column of panels, of which the first so many are used."""
+    columns = grid.shape[1]
+    for number, axes in enumerate(grid.ravel()[:used]):
+        if number + columns >= used:
+            axes.set_xlabel("iteration", fontsize=7.5)
+            axes.tick_params(labelbottom=True)
 
 
 def _handles(colours: Mapping[str, str], bits: Sequence[int]) -> list[object]:
@@ -120,10 +130,10 @@ def draw_entropy(logs: Mapping[str, Sequence[ScalarLog]], folder: Path) -> Pictu
         for axes, (name, runs) in zip(grid.ravel(), logs.items(), strict=False):
             for log in runs:
                 axes.plot(log.iterations, log.curves["entropy"], color=COLOURS[0], linewidth=1.0)
-            axes.set_title(name, fontsize=8)
+            axes.set_title(name, fontsize=7)
             axes.set_ylim(0, 1.06 * max(max(log.curves["entropy"]) for log in runs))
             axes.tick_params(labelsize=7)
-        figure.supxlabel("iteration", fontsize=8.5)
+        label_time(grid, len(logs))
         figure.supylabel("entropy (nats)", fontsize=8.5)
     ends = "; ".join(
         f"{name} from {runs[0].curves['entropy'][0]:.2f} to "

@@ -9,13 +9,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-WIDTH, HEIGHT, GAP = 0.98, 0.56, 0.24  # of a box; between boxes
+WIDTH, HEIGHT, GAP = 0.94, 0.56, 0.2  # of a box; between boxes
 RADIUS = 0.09  # of the circle of a sum
 INK = "0.25"
 
 # Light enough for black text; told apart by colour-blind readers, and the bits are written too.
 BIT_COLOURS = {2: "#F0E442", 4: "#8CCBF0", 8: "#F3C15F", 16: "#E3B4CF", 32: "#D0D0D0"}
 PLAIN = "white"
+BITS_ONLY = "bits"  # the operation of a published network's decisions
 
 Place = tuple[float, float]
 
@@ -40,14 +41,13 @@ class Drawing:
         self._rectangle(center, BIT_COLOURS[bits])
         x, y = center
         name, *groups = operation.split("_grouped_")
-        text = f"{name}, {groups[0]} groups" if groups else name
-        small = 7.5 if len(text) < 14 else 6.2
-        for dy, content, size, weight in (
-            (0.17, decision, 6.5, "normal"),
-            (0.0, text, small, "bold"),
-            (-0.17, f"{bits} bits", 6.5, "normal"),
-        ):
-            self._text((x, y + dy), content, size, weight)
+        lines = [name, ", ".join([*(f"{number} groups" for number in groups), f"{bits} bits"])]
+        self._text((x, y + 0.17), decision, 6.5, "normal")
+        if operation == BITS_ONLY:
+            self._text((x, y - 0.07), f"{bits} bits", 7.5, "bold")
+        else:
+            self._text(center, lines[0], 7.5, "bold")
+            self._text((x, y - 0.17), lines[1], 6.5, "normal")
 
     def note(self, center: Place, *lines: str, bits: int | None = None) -> None:
         """Draw a part that is not searched."""
@@ -100,8 +100,10 @@ class Drawing:
         """Give the figure the size of what was drawn."""
         self.axes.set_xlim(self.low[0] - margin, self.high[0] + margin)
         self.axes.set_ylim(self.low[1] - margin, self.high[1] + margin)
-        size = [high - low + 2 * margin for low, high in zip(self.low, self.high, strict=True)]
-        self.figure.set_size_inches(*size)
+        width, height = (
+            high - low + 2 * margin for low, high in zip(self.low, self.high, strict=True)
+        )
+        self.figure.set_size_inches(width, height)
 
     def _rectangle(self, center: Place, colour: str, dashed: bool = False) -> None:
         from matplotlib.patches import FancyBboxPatch
@@ -117,7 +119,7 @@ class Drawing:
                 edgecolor=INK,
                 linewidth=0.9,
                 linestyle=(0, (2, 1.5)) if dashed else "-",
-            )  # fmt: skip
+            )
         )
         self._reach(center, WIDTH / 2, HEIGHT / 2)
 

@@ -1,6 +1,6 @@
 """All pictures of QuantNAS: quality against cost, what was found and how, training, windows."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from vismodels.data.windows import ORIGINAL, draw_windows
@@ -9,7 +9,8 @@ from vismodels.methods.quantnas.architecture import draw_architecture
 from vismodels.methods.quantnas.config import BICUBIC, FiguresConfig, search_of, varied_space
 from vismodels.methods.quantnas.course import draw_entropy, draw_probabilities
 from vismodels.methods.quantnas.pareto import draw_pareto
-from vismodels.nas.genotype import read_genotype
+from vismodels.methods.quantnas.space import FixedSpace, SpaceConfig, candidate
+from vismodels.nas.genotype import Genotype, read_genotype
 from vismodels.results import SCORES, read_scores
 from vismodels.tables.layout import PaperValues
 from vismodels.training.curves import draw_losses, draw_training, read_runs
@@ -65,10 +66,16 @@ def _draw_found(
         drawn.add(name)
         space = varied_space(config.spaces, config.searches[name])
         genotype, seed = read_genotype(path / "genotype.json"), record.seed or 0
-        pictures.append(draw_architecture(name, seed, space.skeleton, genotype, folder))
+        pictures.append(draw_architecture(name, seed, space, genotype, folder))
         if name in shown:
             course = ScalarLog.read_csv(path / "course.csv")
-            pictures.append(
-                draw_probabilities(name, seed, course, genotype, space.candidates(), folder)
-            )
+            options = _candidates(space, genotype)
+            pictures.append(draw_probabilities(name, seed, course, genotype, options, folder))
     return pictures
+
+
+def _candidates(space: SpaceConfig | FixedSpace, genotype: Genotype) -> Mapping[str, Sequence[str]]:
+    """Return decision -> candidates; a published network decides on bits alone."""
+    if isinstance(space, FixedSpace):
+        return {name: [candidate("bits", b) for b in space.bits] for name in genotype.choices}
+    return space.candidates()

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vismodels.methods.quantnas.mixing import MixedActivation, MixedWeight, Mixing, reading
+from vismodels.methods.quantnas.mixing import MixedActivation, MixedWeight, Mixing, reading_kernel
 from vismodels.methods.quantnas.operations import SKIP_CONNECT, Chain, Conv
 
 
@@ -58,7 +58,7 @@ class MixedConv(nn.Module):
         if self.conv.groups > 1:
             weight = weight.repeat(1, self.conv.groups, 1, 1) * self.get_buffer("block")
         if self.activation is None:
-            weight = reading(weight, weights, self.mixed_weight.mixing)
+            weight = reading_kernel(weight, weights, self.mixed_weight.mixing)
         return weight
 
 
@@ -163,7 +163,8 @@ class MergedLayer(MixedLayer):
         shares = self.per_operation(weights)
         results = [shares[name].sum() * x for name in self.names if name == SKIP_CONNECT]
         if self.groups:
-            features = self.input.for_all(x, torch.stack(list(shares.values())).sum(dim=0))
+            reading = [shares[name] for _, names in self.groups for name in names]
+            features = self.input.for_all(x, torch.stack(reading).sum(dim=0))
         for length, names in self.groups:
             chains = [(self.chain(name), shares[name]) for name in names]
             merge = _merged_convolutions if length == 1 else _stacked_chains

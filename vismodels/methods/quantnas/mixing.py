@@ -27,6 +27,8 @@ from vismodels.quantization.quantizers import (
 
 Mode = Literal["noise", "published_noise", "direct"]
 
+TINY = 1e-12
+
 
 @dataclass(frozen=True)
 class Mixing:
@@ -117,14 +119,14 @@ class MixedActivation(nn.Module):
         return _noisy(x, weights, self.bits, self.mixing)
 
     def for_all(self, x: Tensor, weights: Tensor) -> Tensor:
-        """Return features for operations with weights of their own; `reading` gives their kernels.
+        """Return features for operations with weights of their own; see `reading_kernel`.
 
         In published noise each operation takes another share of the clean tensor, so that clean and
         noisy features come side by side, (B, 2 C, H, W).
 
         Args:
             x: (B, C, H, W).
-            weights: (len(bits),), of all operations together.
+            weights: (len(bits),), of those operations together.
         """
         if self.mixing.mode != "published_noise":
             blended: Tensor = self(x, weights)
@@ -135,7 +137,7 @@ class MixedActivation(nn.Module):
         return torch.cat([_clean_share(self.bits) * x, noisy], dim=1)
 
 
-def reading(kernel: Tensor, weights: Tensor, mixing: Mixing) -> Tensor:
+def reading_kernel(kernel: Tensor, weights: Tensor, mixing: Mixing) -> Tensor:
     """Return the kernel with which an operation reads what `MixedActivation.for_all` gives.
 
     Args:
@@ -155,7 +157,11 @@ def _clean_share(bits: Sequence[int] | Tensor) -> float:
 
 
 def _shares(weights: Tensor) -> Tensor:
-    return weights / weights.sum().clamp_min(1e-12)  # of an operation that was not sampled
+    """Return the weights divided by their sum; even ones for an operation that was not sampled.
+
+    Such an operation adds nothing, but what it would add is the gradient of its weights.
+    """
+    return (weights + TINY / len(weights)) / (weights.sum() + TINY)
 
 
 def _blend(shares: Tensor, tensors: Sequence[Tensor]) -> Tensor:

@@ -117,8 +117,8 @@ def draw_pareto(
         for score in scores
         if score.variant == BICUBIC and score.dataset.get("card") == card
     )
-    with figure_to(folder / "pareto.svg", 8.6, 4.6) as figure:
-        left, right = figure.subplots(1, 2, width_ratios=(1.35, 1))
+    with figure_to(folder / "pareto.svg", 10.2, 5.2) as figure:
+        left, right = figure.subplots(1, 2, width_ratios=(1.9, 1))
         _draw_published(right, published)
         omitted = _draw_ours(left, ours, bicubic, card)
     missing = f" Without a label, for want of room: {', '.join(omitted)}." if omitted else ""
@@ -144,6 +144,8 @@ def draw_pareto(
 
 
 def _draw_ours(axes: "Axes", ours: Sequence[Point], bicubic: float, card: str) -> list[str]:
+    from matplotlib.ticker import StrMethodFormatter
+
     for kind, (title, marker, colour) in FAMILIES.items():
         own = [point for point in ours if point.kind == kind]
         runs = [run for point in own if len(point.runs) > 1 for run in point.runs]
@@ -153,15 +155,18 @@ def _draw_ours(axes: "Axes", ours: Sequence[Point], bicubic: float, card: str) -
         if own:
             x, y = zip(*(point.mean for point in own), strict=True)
             axes.scatter(x, y, s=42, marker=marker, color=colour, edgecolor="white", label=title)
-    axes.axhline(bicubic, color="0.35", linewidth=1, linestyle=":", label="bicubic interpolation")
     axes.set_xscale("log")
-    axes.margins(x=0.14, y=0.1)
+    axes.margins(x=0.1, y=0.08)
+    axes.set_ylim(axes.get_ylim())  # of the networks: a line far away must not press them together
+    where = "" if axes.get_ylim()[0] < bicubic < axes.get_ylim()[1] else ", out of the plot"
+    title = f"bicubic interpolation, {bicubic:.2f} dB{where}"
+    axes.axhline(bicubic, color="0.35", linewidth=1, linestyle=":", label=title)
     axes.set_title(f"ours, {card}")
     axes.set_xlabel("GBitOPs at 32 x 32 pixels")
     axes.set_ylabel("PSNR-Y (dB)")
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=2, fontsize=7.5)
-    axes.autoscale_view()
-    return label_points(axes, [(point.name, *point.mean) for point in ours])
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=2, fontsize=7.5)
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    return label_points(axes, [(point.name, *point.mean) for point in ours], [bicubic])
 
 
 def _draw_published(axes: "Axes", series: Mapping[str, Sequence[tuple[float, float]]]) -> None:
@@ -183,4 +188,4 @@ def _draw_published(axes: "Axes", series: Mapping[str, Sequence[tuple[float, flo
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes.set_title("published, Set14")
     axes.set_xlabel("GBitOPs at 32 x 32 pixels")
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=1, fontsize=7.5)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=1, fontsize=7.5)

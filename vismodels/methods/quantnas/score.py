@@ -13,13 +13,14 @@ from vismodels.data.pairs import PairSet
 from vismodels.data.resize import bicubic_resize
 from vismodels.data.windows import Enlarge, Image, cut_windows
 from vismodels.files import FileError, read_json
-from vismodels.methods.quantnas.config import BICUBIC, FixedNetwork, Floor, ScoreConfig
+from vismodels.methods.quantnas.build import bits_text, costs, fixed_network
+from vismodels.methods.quantnas.config import BICUBIC, FixedNetwork, ScoreConfig
 from vismodels.methods.quantnas.fixed import FixedSR
 from vismodels.methods.quantnas.network import SearchedSR
-from vismodels.methods.quantnas.train import bits_text, costs, fixed_network
+from vismodels.metrics.floors import with_floors
 from vismodels.metrics.image import PSNR_Y, SSIM_Y
 from vismodels.nn.super_resolution import SuperResolutionNetwork
-from vismodels.results import SCORES, Gate, Score, mean_value, read_scores
+from vismodels.results import SCORES, Score, mean_value, read_scores
 
 STAGE = "quantnas_score"
 NETWORKS: dict[str, type[SuperResolutionNetwork]] = {
@@ -129,17 +130,3 @@ def _cost(variant: str, seed: int | None, network: SuperResolutionNetwork) -> Sc
 def _cost_untrained(source: FixedNetwork, scale: int) -> Score:
     record = _cost(source.name, None, fixed_network(source, scale))
     return replace(record, note="not trained in this run; its operations are counted")
-
-
-def with_floors(floors: Sequence[Floor], scores: Sequence[Score]) -> list[Score]:
-    """Return the scores, with the gate "at least so many dB on this set" where one applies."""
-    bounds = {(floor.set, floor.network): floor.psnr_y for floor in floors}
-    checked = []
-    for record in scores:
-        card, value = record.dataset["card"], record.value(PSNR_Y.name).value
-        bound = bounds.get((card, record.variant))
-        if bound is not None and value is not None:
-            gate = Gate(f"PSNR-Y on {card}, dB", value, bound)
-            record = replace(record, gates=[*record.gates, gate])
-        checked.append(record)
-    return checked

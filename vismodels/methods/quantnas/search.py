@@ -1,28 +1,21 @@
 """Search a supernet: alternate between its architecture and its weights, then read the genotype.
 
-QuantNAS, arXiv 2208.14839. Architecture step: L1 + penalty_weight * H + c(epoch) * E, with H the
-expected cost in units of its start and E the entropy of all decisions; weight step: L1.
+QuantNAS, arXiv 2208.14839. First-order bilevel search; see `search_run` for the steps.
 """
 
-import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
 
 from vismodels.data.enlarging import evaluate
-from vismodels.data.pairs import PairSet, images_to_tensor, random_patches
+from vismodels.data.pairs import PairSet, random_patches
 from vismodels.methods.quantnas.choice_model import ChoiceModel, Selected
 from vismodels.methods.quantnas.config import SearchConfig, SearchSettings
-from vismodels.methods.quantnas.fixed_supernet import FixedSupernet
-from vismodels.methods.quantnas.mixing import Mixing
-from vismodels.methods.quantnas.space import FixedSpace
-from vismodels.methods.quantnas.supernet import Supernet
+from vismodels.methods.quantnas.search_run import SearchRun
 from vismodels.metrics.general import BITOPS, PARAMETERS, TRAIN_LOSS
 from vismodels.metrics.image import PSNR_Y
 from vismodels.metrics.search import (
@@ -34,20 +27,10 @@ from vismodels.metrics.search import (
     SUPERNET_PSNR,
 )
 from vismodels.nas.genotype import Genotype
-from vismodels.nas.relaxation import linear_temperature
-from vismodels.nas.search import Scalars, alternating_step, paired
-from vismodels.nn.modes import evaluation_mode
+from vismodels.nas.search import paired
 from vismodels.results import Score, Value
-from vismodels.seeding import generator
 from vismodels.training.log import ScalarLog
 from vismodels.training.loop import fit, resume
-from vismodels.training.schedule import warmup_cosine
-from vismodels.training.state import TrainState
-
-PUBLISHED_SPREAD = 1.25  # of the published penalty: number of block types / 4
-
-Batch = tuple[Tensor, Tensor]
-Part = tuple[Sequence[nn.Parameter], torch.optim.Optimizer]
 
 
 @dataclass(frozen=True)
@@ -72,54 +55,6 @@ class Searched:
     timings: dict[str, float] = field(default_factory=dict)
 
 
-def entropy_schedule(epoch: int, epochs: int) -> float:
-    """Return the factor in [0, 1] on the entropy's weight in an epoch counted from 0.
-
-    A linear ramp times a logarithmic one that starts after a quarter of the epochs (published
-    code).
-    """
-    start = epochs // 4
-    if epochs < 2 or epoch < start:
-        return 0.0
-    return epoch / (epochs - 1) * math.log(epoch - start + 2, epochs - start + 1)
-
-
-def penalty(cost: Tensor, start: float, scale: str) -> Tensor:
-    """Return the hardware penalty of an expected cost.
-
-    Args:
-        cost: expected cost.
-        start: what it was when all candidates were equally probable.
-        scale: `initial`: cost / start. `published`: 0 at start / 1.25 and 1 at 1.25 start.
-    """
-    if scale == "initial":
-        return cost / start
-    low, high = start / PUBLISHED_SPREAD, start * PUBLISHED_SPREAD
-    return (cost - low) / (high - low)
-
-
-def build_supernet(config: SearchConfig, noise: torch.Generator) -> ChoiceModel:
-    """Return the supernet of a variant, untrained.
-
-    Args:
-        config: space and variant.
-        noise: source of the quantization noise.
-    """
-    space, variant = config.space, config.variant
-    if isinstance(space, FixedSpace):
-        mixing = Mixing(variant.mode, noise, variant.distribution, activation="lsq", rectifier=None)
-        return FixedSupernet(space, config.scale, mixing, variant.penalty)
-    skeleton = space.skeleton
-    mixing = Mixing(
-        variant.mode,
-        noise,
-        variant.distribution,
-        activation=skeleton.activation,
-        rectifier=skeleton.rectifier,
-    )
-    return Supernet(space, mixing, variant.form, variant.penalty)
-
-
 def split_images(names: Sequence[str], settings: SearchSettings) -> tuple[list[str], list[str]]:
     """Return the images that train the architecture, and those that train the weights.
 
@@ -128,7 +63,8 @@ def split_images(names: Sequence[str], settings: SearchSettings) -> tuple[list[s
     """
     chosen = settings.architecture_images
     if isinstance(chosen, float):
-        chosen = tuple(names[: round(len(names) * chosen)])
+        share = chosen  # evenly spread, since neighbours are often of one set
+        chosen = tuple(n for i, n in enumerate(names) if int((i + 1) * share) > int(i * share))
     unknown = sorted(set(chosen) - set(names))
     others = [name for name in names if name not in chosen]
     if unknown or not chosen or not others:
@@ -169,7 +105,7 @@ def search(
     for pairs in (training, validation):
         if pairs.scale != config.scale:
             raise ValueError(f"expected pairs of scale {config.scale}, got scale {pairs.scale}")
-    run = _Run(config, seed, device)
+    run = SearchRun(config, seed, device)
     settings = config.settings
     images = split_images([pair.name for pair in training], settings)
     streams = [
@@ -201,168 +137,6 @@ def search(
     return Searched(genotype, run.losses, run.course, score, run.supernet, timings)
 
 
-class _Run:
-    """The parts of one search and its step."""
-
-    def __init__(self, config: SearchConfig, seed: int, device: torch.device | str) -> None:
-        settings = config.settings
-        self.config, self.settings, self.device = config, settings, device
-        noise = generator(seed, "quantnas", "search", "noise")
-        self.supernet = build_supernet(config, noise)
-        self.supernet.initialize_(generator(seed, "quantnas", "search", "weights"))
-        self.supernet.to(device)
-        self.relaxing = generator(seed, "quantnas", "search", "relaxation")
-        self.draws = [
-            generator(seed, "quantnas", "search", part) for part in ("architecture", "batches")
-        ]
-        self.logits = list(self.supernet.choices.parameters())
-        self.weights = list(self.supernet.network.parameters())
-        self.weight_optimizer = torch.optim.Adam(
-            self.weights, lr=settings.learning_rate, weight_decay=settings.weight_decay
-        )
-        self.architecture_optimizer = torch.optim.Adam(
-            self.logits,
-            lr=settings.architecture_learning_rate,
-            betas=settings.architecture_betas,
-        )
-        self.schedule = warmup_cosine(self.weight_optimizer, settings.iterations, settings.warmup)
-        self.losses, self.course = ScalarLog(), ScalarLog()
-        self.state = TrainState(
-            supernet=self.supernet,
-            weight_optimizer=self.weight_optimizer,
-            architecture_optimizer=self.architecture_optimizer,
-            schedule=self.schedule,
-            noise=noise,
-            relaxing=self.relaxing,
-            architecture_batches=self.draws[0],
-            weight_batches=self.draws[1],
-            losses=self.losses,
-            course=self.course,
-        )
-        with torch.no_grad():
-            self.start_cost = float(self.supernet.expected_cost(self.supernet.probabilities()))
-        self.step: Callable[[tuple[Batch, Batch]], Scalars] = self.joint_step
-        if not settings.single_level:
-            self.step = alternating_step(
-                self.architecture_step, self.weight_step, self.is_warm, self.idle()
-            )
-
-    @property
-    def epoch(self) -> int:
-        """The epoch of the iteration that comes next, from 0."""
-        return self.state.iteration * self.settings.epochs // self.settings.iterations
-
-    def is_warm(self) -> bool:
-        """Whether the architecture moves."""
-        return self.epoch >= self.settings.architecture_warmup
-
-    def sampled(self) -> dict[str, Tensor]:
-        """Return the weights of all candidates for one forward pass."""
-        progress = self.state.iteration / self.settings.iterations
-        temperature = linear_temperature(progress)
-        return self.supernet.sample(self.config.variant.relaxation, temperature, self.relaxing)
-
-    def regularizer(self) -> tuple[Tensor, dict[str, float]]:
-        """Return the penalty and entropy terms, and what they are made of."""
-        variant, probabilities = self.config.variant, self.supernet.probabilities()
-        cost = self.supernet.expected_cost(probabilities)
-        entropy = self.supernet.total_entropy(probabilities)
-        hardware = penalty(cost, self.start_cost, variant.penalty_scale)
-        warm = self.epoch - self.settings.architecture_warmup
-        weight = variant.entropy_weight * entropy_schedule(
-            max(warm, 0), self.settings.epochs - self.settings.architecture_warmup
-        )
-        term = variant.penalty_weight * hardware.float() + weight * entropy
-        return term, {"penalty": hardware.item(), "entropy": entropy.item()}
-
-    def idle(self) -> dict[str, float]:
-        """Return what to log while the architecture does not move."""
-        with torch.no_grad():
-            return {"architecture_loss": 0.0, **self.regularizer()[1]}
-
-    def architecture_step(self, batch: Batch) -> Scalars:
-        """Update the logits."""
-        low, high = (images.to(self.device) for images in batch)
-        loss = F.l1_loss(self.supernet(low, self.sampled()), high)
-        term, parts = self.regularizer()
-        self._descend(loss + term, (self.logits, self.architecture_optimizer))
-        return {"architecture_loss": loss.item(), **parts}
-
-    def weight_step(self, batch: Batch) -> Scalars:
-        """Update the weights of all operations."""
-        low, high = (images.to(self.device) for images in batch)
-        with torch.no_grad():
-            sampled = self.sampled()
-        loss = F.l1_loss(self.supernet(low, sampled), high)
-        self._descend(loss, (self.weights, self.weight_optimizer))
-        self.schedule.step_update(self.state.iteration + 1)
-        return {"loss": loss.item()}
-
-    def joint_step(self, batches: tuple[Batch, Batch]) -> Scalars:
-        """Update both by one pass on the weights' batch: half the cost, one level."""
-        low, high = (images.to(self.device) for images in batches[1])
-        loss = F.l1_loss(self.supernet(low, self.sampled()), high)
-        term, parts = self.regularizer()
-        moving: list[Part] = [(self.weights, self.weight_optimizer)]
-        if self.is_warm():
-            moving.append((self.logits, self.architecture_optimizer))
-        self._descend(loss + term, *moving)
-        self.schedule.step_update(self.state.iteration + 1)
-        return {"architecture_loss": loss.item(), **parts, "loss": loss.item()}
-
-    def _descend(self, loss: Tensor, *parts: Part) -> None:
-        """Update each part along its own clipped gradient."""
-        everything = [parameter for parameters, _ in parts for parameter in parameters]
-        for parameter in everything:
-            parameter.grad = None
-        loss.backward(inputs=everything)  # type: ignore[no-untyped-call]
-        for parameters, optimizer in parts:
-            moved = [p for p in parameters if p.grad is not None]
-            nn.utils.clip_grad_norm_(moved, self.settings.max_gradient_norm)
-            optimizer.step()
-
-    @torch.no_grad()
-    def measure(self, validation: PairSet) -> dict[str, float]:
-        """Return validation error, expected cost and all probabilities of the mixed supernet."""
-        probabilities = self.supernet.probabilities()
-        named = {
-            f"{decision}/{candidate}": float(p)
-            for decision, of_decision in probabilities.items()
-            for candidate, p in zip(
-                self.supernet.choice(decision).candidates, of_decision.tolist(), strict=True
-            )
-        }
-        return {
-            "validation_l1": _l1(self.supernet, validation, self.device),
-            "expected_cost": float(self.supernet.expected_cost(probabilities)),
-            **named,
-        }
-
-    def chosen(self) -> Genotype:
-        """Return the genotype by the configured rule, from the logged probabilities."""
-        position = len(self.course) - 1
-        if self.settings.selection == "best_validation":
-            errors = self.course.curves["validation_l1"]
-            position = errors.index(min(errors))
-        choices = {}
-        for decision, options in self.supernet.candidates().items():
-            probabilities = [self.course.curves[f"{decision}/{o}"][position] for o in options]
-            choices[decision] = options[probabilities.index(max(probabilities))]
-        return Genotype(self.supernet.kind, choices)
-
-
-def _l1(supernet: ChoiceModel, pairs: PairSet, device: torch.device | str) -> float:
-    with evaluation_mode(supernet):
-        errors = [
-            F.l1_loss(
-                supernet(images_to_tensor(pair.lr[None]).to(device)),
-                images_to_tensor(pair.hr[None]).to(device),
-            ).item()
-            for pair in pairs
-        ]
-    return fmean(errors)
-
-
 def _milestones(settings: SearchSettings) -> list[int]:
     inner = range(settings.validate_every, settings.iterations, settings.validate_every)
     return [*inner, settings.iterations]
@@ -373,7 +147,7 @@ def _score(
     config: SearchConfig,
     name: str,
     seed: int,
-    run: _Run,
+    run: SearchRun,
     genotype: Genotype,
     validation: PairSet,
 ) -> Score:

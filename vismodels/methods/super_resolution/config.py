@@ -7,6 +7,7 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_va
 from vismodels.config import Config
 from vismodels.data.manifest import SetName
 from vismodels.data.windows import Crop
+from vismodels.metrics.floors import Floor
 
 CLASSICAL = ("original", "bicubic", "lanczos")  # what the networks are shown beside
 
@@ -61,14 +62,6 @@ class TrainConfig(Config):
     validation_sets: tuple[SetName, ...]
     network: NetworkConfig
     training: TrainingConfig
-
-
-class Floor(Config):
-    """A PSNR-Y in dB that a network must reach on a set, checked where the set is scored."""
-
-    set: SetName
-    network: str
-    psnr_y: float
 
 
 class ScoringConfig(Config):

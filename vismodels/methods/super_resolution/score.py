@@ -16,6 +16,7 @@ from vismodels.data.resize import bicubic_resize
 from vismodels.data.windows import Enlarge, Image, cut_windows
 from vismodels.files import FileError, read_json
 from vismodels.methods.super_resolution.config import ScoringConfig
+from vismodels.metrics.floors import with_floors
 from vismodels.metrics.image import PSNR_Y, SSIM_Y
 from vismodels.nn.residual_sr import ESPCN, ResidualSR
 from vismodels.results import SCORES, Gate, Score, mean_value, read_scores
@@ -83,7 +84,7 @@ def score(
         for variant, seed, enlarge in variants
     ]
     first = {variant: enlarge for variant, _, enlarge in reversed(variants)}  # first seed of each
-    checked = _with_floors(config, _gated(config, scores))
+    checked = with_floors(config.floors, _gated(config, scores))
     return Scored(checked, cut_windows(config.crops, first, tests))
 
 
@@ -131,17 +132,3 @@ def _gated(config: ScoringConfig, scores: Sequence[Score]) -> list[Score]:
             record = replace(record, gates=[gate])
         gated.append(record)
     return gated
-
-
-def _with_floors(config: ScoringConfig, scores: Sequence[Score]) -> list[Score]:
-    """Return the scores, with the gate "at least so many dB on this set" where one applies."""
-    floors = {(floor.set, floor.network): floor.psnr_y for floor in config.floors}
-    checked = []
-    for record in scores:
-        card, value = record.dataset["card"], record.value(PSNR_Y.name).value
-        floor = floors.get((card, record.variant))
-        if floor is not None and value is not None:
-            gate = Gate(f"PSNR-Y on {card}, dB", value, floor)
-            record = replace(record, gates=[*record.gates, gate])
-        checked.append(record)
-    return checked
