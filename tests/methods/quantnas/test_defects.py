@@ -6,7 +6,7 @@
 | 2 gradients times 0.31, outputs times 0.88 | `test_mixing` |
 | 3 noise with three times the variance of rounding | `test_mixing`, `tests/quantization` |
 | 4 search prices linear in bits, the result quadratic | `test_supernet` (one architecture) |
-| 5 normalizer of the penalty by the number of block types | `test_search` (formulas) |
+| 5 normalizer of the penalty by the number of block types | `test_search_run` (formulas) |
 | 6 validation on images that train the architecture | `test_search` (data) |
 | 7 another resize in training than in testing | `tests/data/test_pairs.py` |
 | 8 steps of quantizers neither trained nor saved | `test_train` (optimizer, storage) |

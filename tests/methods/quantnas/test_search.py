@@ -11,7 +11,7 @@ from vismodels.methods.quantnas import search as module
 from vismodels.methods.quantnas import search_run
 from vismodels.methods.quantnas.config import SearchConfig
 from vismodels.methods.quantnas.search import search, split_images
-from vismodels.methods.quantnas.search_run import SearchRun, entropy_schedule, penalty
+from vismodels.methods.quantnas.search_run import SearchRun
 from vismodels.methods.quantnas.supernet import Supernet
 from vismodels.nas.genotype import Genotype
 from vismodels.results import read_scores, write_scores
@@ -102,35 +102,6 @@ def outcome(searched):
 
 def logits(searched):
     return torch.cat([p.detach() for p in searched.supernet.choices.parameters()])
-
-
-# --- formulas ----------------------------------------------------------------------------------
-
-
-def test_the_entropy_schedule_has_the_published_values():
-    factors = [entropy_schedule(epoch, 20) for epoch in range(20)]
-    assert factors[:5] == [0.0] * 5
-    assert [factors[e] for e in (5, 6, 10, 15, 19)] == pytest.approx(
-        [0.06579, 0.12513, 0.36939, 0.70756, 1.0], abs=5e-6
-    )
-    assert factors == sorted(factors)
-
-
-@pytest.mark.parametrize("epochs", [1, 2, 3, 7])
-def test_the_entropy_schedule_ends_at_one_however_few_epochs_there_are(epochs):
-    factors = [entropy_schedule(epoch, epochs) for epoch in range(epochs)]
-    assert factors[0] == 0.0
-    assert factors[-1] == (0.0 if epochs == 1 else pytest.approx(1.0))
-
-
-def test_the_penalty_is_the_cost_in_units_of_its_start():
-    assert penalty(torch.tensor(6.0), 4.0, "initial").item() == 1.5
-
-
-@pytest.mark.parametrize(("share", "expected"), [(1.0, 4 / 9), (0.8, 0.0), (1.25, 1.0)])
-def test_the_published_penalty_has_the_published_values(share, expected):
-    cost = torch.tensor(share * 8.6e9, dtype=torch.float64)
-    assert penalty(cost, 8.6e9, "published").item() == pytest.approx(expected, abs=1e-9)
 
 
 # --- equal bits --------------------------------------------------------------------------------
@@ -317,6 +288,59 @@ def test_one_level_moves_both_by_one_forward(monkeypatch):
     forwards.clear()
     assert run().score.budget["images"] == 24
     assert sum(forwards) == 12
+
+
+def test_one_level_learns_from_the_images_of_the_weights(monkeypatch):
+    def constant(pairs, generator, batch_size, lr_crop):
+        value = float("b" in pairs.names)  # black for the weights
+        while True:
+            yield tuple(torch.full((batch_size, 3, n, n), value) for n in (lr_crop, 4 * lr_crop))
+
+    seen, real = [], Supernet.forward
+
+    def forward(self, image, weights=None):
+        if self.training:
+            seen.append(image.mean().item())
+        return real(self, image, weights)
+
+    monkeypatch.setattr(module, "random_patches", constant)
+    monkeypatch.setattr(Supernet, "forward", forward)
+    run(config(architecture_images=["b"], single_level=True))
+    assert seen == [0.0] * 6
+    seen.clear()
+    run(config(architecture_images=["b"]))
+    assert seen == [1.0, 0.0] * 6
+
+
+@pytest.mark.parametrize("single_level", [True, False])
+def test_the_learning_rate_of_the_weights_rises_and_falls(monkeypatch, single_level):
+    rates, real = [], torch.optim.Adam.step
+
+    def record(self, *arguments):
+        (group,) = self.param_groups
+        if group["betas"][0] == 0.9:
+            rates.append(group["lr"])
+        return real(self, *arguments)
+
+    monkeypatch.setattr(torch.optim.Adam, "step", record)
+    run(config(iterations=6, warmup=2, learning_rate=1.0e-3, single_level=single_level))
+    cosine = (1 + np.cos(np.pi * np.arange(4) / 4)) / 2
+    assert rates == pytest.approx((1.0e-3 * np.array([0.5, 0.75, *cosine])).tolist())
+
+
+def test_every_step_samples_an_architecture_of_its_own(monkeypatch):
+    samples, real = [], Supernet.forward
+
+    def forward(self, image, weights=None):
+        if self.training:
+            samples.append((weights["head_0"].argmax().item(), weights["head_0"].requires_grad))
+            assert sorted(weights["head_0"].tolist()) == [0.0, 0.0, 0.0, 1.0]
+        return real(self, image, weights)
+
+    monkeypatch.setattr(Supernet, "forward", forward)
+    run(config({"relaxation": "hard_gumbel"}))
+    assert [moves for _, moves in samples] == [True, False] * 6
+    assert len({chosen for chosen, _ in samples}) > 1
 
 
 def test_one_level_waits_for_the_warm_up_too():

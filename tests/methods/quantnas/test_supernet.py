@@ -138,10 +138,12 @@ def test_merged_equals_per_operation_for_one_architecture_in_direct_quantization
 
 
 def test_both_forms_start_from_equal_weights():
-    merged, separate = (supernet(SPACES["rfdn"], form, mode="direct") for form in FORMS)
-    assert merged.state_dict().keys() == separate.state_dict().keys()
-    for name, value in merged.state_dict().items():
-        assert torch.equal(value, separate.state_dict()[name]), name
+    merged, separate = (
+        supernet(SPACES["rfdn"], form, mode="direct").state_dict() for form in FORMS
+    )
+    assert merged.keys() == separate.keys()
+    for name, value in merged.items():
+        assert torch.equal(value, separate[name]), name
 
 
 # --- one architecture --------------------------------------------------------------------------

@@ -4,16 +4,12 @@ import torch
 from torch.nn import functional as F
 
 from vismodels.checkpoint import load_weights, save_weights, tensor_digest
-from vismodels.config import ConfigError, parse_config
+from vismodels.config import parse_config
 from vismodels.cost.counters import count
 from vismodels.data.enlarging import evaluate
 from vismodels.data.pairs import PairSet, make_pair
 from vismodels.methods.quantnas import train as module
-from vismodels.methods.quantnas.build import bits_text, build_network
 from vismodels.methods.quantnas.config import TrainConfig
-from vismodels.methods.quantnas.fixed import FixedSR
-from vismodels.methods.quantnas.network import SearchedSR
-from vismodels.methods.quantnas.space import genotype_cost, parse_candidate
 from vismodels.methods.quantnas.train import train
 from vismodels.nas.genotype import Genotype
 from vismodels.quantization.layers import QuantConv2d, bits_of
@@ -118,91 +114,6 @@ def steps(network):
         for name, layer in network.named_modules()
         if isinstance(layer, (WeightLSQ, ActivationLSQ)) and layer.scale is not None
     }
-
-
-# --- kinds of networks -------------------------------------------------------------------------
-
-
-def test_the_found_genotype_is_built_as_it_is():
-    network = build_network(config(), FOUND, 0)
-    assert isinstance(network, SearchedSR)
-    assert network.genotype == FOUND
-
-
-@pytest.mark.parametrize("bits", [4, 8, 32])
-def test_the_found_operations_are_built_at_other_bits(bits):
-    network = build_network(config({**SEARCHED, "bits": bits}), FOUND, 0)
-    for name, choice in network.genotype.choices.items():
-        assert parse_candidate(choice) == (parse_candidate(FOUND.choices[name])[0], bits)
-    assert bits_text(network) == str(bits)
-
-
-@pytest.mark.parametrize("bits", [4, 8, 32])
-def test_a_uniform_network_has_one_operation_a_group_and_equal_bits(bits):
-    network = build_network(config({**UNIFORM, "bits": bits}), None, 0)
-    choices = network.genotype.choices
-    assert choices["body_1"] == f"simple_3x3@{bits}"
-    assert choices["skip_0"] == f"simple_1x1@{bits}"
-    assert network.network.upsample.convolutions[0].weight.shape[1] == 12  # the skeleton's width
-
-
-@pytest.mark.parametrize("bits", [4, 8])
-def test_a_uniform_network_like_a_found_one_is_the_narrowest_that_costs_as_much(bits):
-    settings = config({**UNIFORM, "bits": bits, "like": "noise"})
-    network = build_network(settings, FOUND, 0)
-    skeleton = settings.spaces["basic"].skeleton
-    asked = genotype_cost(skeleton, FOUND, (32, 32))
-    channels = network.network.upsample.convolutions[0].weight.shape[1]
-    narrower = skeleton.model_copy(update={"channels": channels - 1})
-    assert genotype_cost(narrower, network.genotype, (32, 32)) < asked
-    counted = count(network, torch.zeros(1, 3, 32, 32), bits_of=bits_of)
-    assert asked <= counted.bitops < 1.25 * asked
-    assert (channels > 12) == (bits == 4)
-
-
-def test_widths_that_a_uniform_operation_cannot_have_are_passed_over():
-    operations = {**OPERATIONS, "upsample": "simple_3x3_grouped_3", "body": "decenc_3x3_4"}
-    settings = config({**UNIFORM, "operations": operations, "like": "noise"})
-    network = build_network(settings, FOUND, 0)
-    channels = network.network.head["head_0"].out_channels
-    assert channels % 12 == 0  # three groups, a fourth of the channels
-    skeleton = settings.spaces["basic"].skeleton
-    asked = genotype_cost(skeleton, FOUND, (32, 32))
-    for width, is_enough in ((channels, True), (channels - 12, False)):
-        config_of_width = skeleton.model_copy(update={"channels": width})
-        cost = genotype_cost(config_of_width, network.genotype, (32, 32))
-        assert (cost >= asked) == is_enough
-
-
-def test_a_random_network_depends_on_its_draw_and_not_on_the_seed():
-    def genotype(draw, seed):
-        network = {"kind": "random", "space": "basic", "draw": draw}
-        return build_network(config(network), None, seed).genotype
-
-    assert genotype(0, 0) == genotype(0, 1)
-    assert len({tuple(genotype(draw, 0).choices.items()) for draw in range(3)}) == 3
-
-
-@pytest.mark.parametrize("model", ["espcn", "rfdn", "srresnet"])
-@pytest.mark.parametrize("bits", [4, 8, 32])
-def test_published_networks_are_built_at_equal_bits(model, bits):
-    network = build_network(config({**ESPCN, "model": model, "bits": bits}), None, 0)
-    assert isinstance(network, FixedSR)
-    layers = [layer for layer in network.modules() if isinstance(layer, QuantConv2d)]
-    assert {bits_of("", layer) for layer in layers} == {(bits, bits)}
-    assert bits_text(network) == str(bits)
-
-
-def test_bits_are_named_from_few_to_many():
-    choices = {**FOUND.choices, "tail_0": "simple_3x3@16"}
-    found = Genotype("basic", choices)
-    assert bits_text(SearchedSR(SKELETON, dict(found.choices))) == "4/8/16"
-    assert bits_text(FixedSR("espcn", {"layers.0": 8, "layers.2": 4, "layers.4": 8})) == "4/8"
-
-
-def test_the_weights_depend_on_the_seed_alone():
-    first, again, other = (build_network(config(), FOUND, seed) for seed in (0, 0, 1))
-    assert tensor_digest(first) == tensor_digest(again) != tensor_digest(other)
 
 
 # --- equal bits --------------------------------------------------------------------------------
@@ -458,42 +369,10 @@ def test_pairs_of_another_scale_are_refused_before_training(monkeypatch, part):
         run(**{part: pairs("a", scale=2)})
 
 
-def test_a_space_of_another_scale_is_refused():
-    with pytest.raises(ConfigError, match=r"enlarges by 2, the photographs are of scale 4; set"):
-        run(config(skeleton={"scale": 2}))
-
-
 def test_a_crop_larger_than_an_image_is_refused_before_training(monkeypatch):
     monkeypatch.setattr(module, "fit", None)
     with pytest.raises(ValueError, match=r"a: the LR image is 12x12, smaller than .* 13x13; set"):
         run(config(lr_crop=13))
-
-
-@pytest.mark.parametrize(
-    ("choices", "message"),
-    [
-        ({"body_0": "simple_3x4@8"}, "body_0 has no candidate 'simple_3x4@8'; did you mean"),
-        ({"bodi_0": "simple_3x3@8"}, "no decision 'bodi_0'; did you mean 'body_0'"),
-        ({"body_0": "simple_3x3@16"}, "body_0 has no candidate 'simple_3x3@16'"),
-    ],
-)
-def test_a_genotype_of_another_space_is_refused(choices, message):
-    found = Genotype("basic", {**FOUND.choices, **choices})
-    with pytest.raises(ConfigError, match=message):
-        build_network(config(), found, 0)
-
-
-def test_a_uniform_network_needs_an_operation_for_every_group():
-    operations = {group: name for group, name in OPERATIONS.items() if group != "tail"}
-    with pytest.raises(ConfigError, match="needs an operation for tail"):
-        build_network(config({**UNIFORM, "operations": operations}), None, 0)
-
-
-@pytest.mark.parametrize("like", [None, "noise"])
-def test_a_uniform_network_of_unknown_operations_is_refused(like):
-    network = {**UNIFORM, "operations": {**OPERATIONS, "body": "simple_3y3"}, "like": like}
-    with pytest.raises(ConfigError, match="'simple_3y3'; did you mean 'simple_3x3'"):
-        build_network(config(network), FOUND, 0)
 
 
 def test_a_diverging_training_stops_and_says_where():

@@ -18,7 +18,10 @@ Box = Sequence[float]  # left, bottom, right, top, pixels
 
 
 def label_points(
-    axes: "Axes", points: Sequence[tuple[str, float, float]], lines: Sequence[float] = ()
+    axes: "Axes",
+    points: Sequence[tuple[str, float, float]],
+    lines: Sequence[float] = (),
+    specks: Sequence[tuple[float, float]] = (),
 ) -> list[str]:
     """Write each name beside its point and return the names for which there was no room.
 
@@ -30,6 +33,7 @@ def label_points(
         axes: where the points are drawn.
         points: name, x and y.
         lines: y of horizontal lines.
+        specks: x and y of small points without a name.
     """
     figure: Any = axes.get_figure()
     figure.draw_without_rendering()  # now the layout is what it will be
@@ -37,6 +41,8 @@ def label_points(
     frame = axes.get_window_extent().extents
     places = axes.transData.transform([(x, y) for _, x, y in points])
     taken: list[Box] = [(x - half, y - half, x + half, y + half) for x, y in places]
+    for x, y in (axes.transData.transform(speck) for speck in specks):
+        taken.append((x - half / 2, y - half / 2, x + half / 2, y + half / 2))
     for line in lines:
         _, y = axes.transData.transform((points[0][1], line))
         taken.append((frame[0], y - 2, frame[2], y + 2))

@@ -166,7 +166,8 @@ def _draw_ours(axes: "Axes", ours: Sequence[Point], bicubic: float, card: str) -
     axes.set_ylabel("PSNR-Y (dB)")
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=2, fontsize=7.5)
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    return label_points(axes, [(point.name, *point.mean) for point in ours], [bicubic])
+    specks = [run for point in ours for run in point.runs]
+    return label_points(axes, [(point.name, *point.mean) for point in ours], [bicubic], specks)
 
 
 def _draw_published(axes: "Axes", series: Mapping[str, Sequence[tuple[float, float]]]) -> None:
