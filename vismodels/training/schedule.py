@@ -14,7 +14,7 @@ def warmup_cosine(
         iterations: of the whole training.
         warmup: iterations of the warm-up.
     """
-    rate = optimizer.param_groups[0]["lr"]
+    rate = min(group["lr"] for group in optimizer.param_groups)
     return CosineLRScheduler(
         optimizer,
         t_initial=iterations - warmup,

@@ -11,6 +11,7 @@ QN_TESTS = [
 ]
 QN_SETS = list(dict.fromkeys([*QN.sets.train, *QN.sets.validation, *QN_TESTS]))
 QN_FOLDER = f"{RESULTS}/quantnas"
+QN_MEMORY = 16000 if RUN_CONFIG.run == "paper" else 4000  # MB; all training images are held
 QN_DATA = {
     "scale": "photographs.scale",
     "train_sets": "quantnas.sets.train",
@@ -49,7 +50,7 @@ rule quantnas_search:
         f"{BENCHMARKS}/quantnas_search/{{search}}_seed{{seed}}.tsv"
     threads: 1
     resources:
-        mem_mb=4000,
+        mem_mb=QN_MEMORY,
         runtime=240,
         gpu=GPU,
         device=RUN_CONFIG.device,
@@ -80,7 +81,7 @@ rule quantnas_train:
         f"{BENCHMARKS}/quantnas_train/{{network}}_seed{{seed}}.tsv"
     threads: 1
     resources:
-        mem_mb=4000,
+        mem_mb=QN_MEMORY,
         runtime=240,
         gpu=GPU,
         device=RUN_CONFIG.device,

@@ -224,3 +224,16 @@ def test_images_that_are_not_rgb_floats_are_refused():
         network()(torch.zeros(1, 1, 8, 8))
     with pytest.raises(TypeError, match="divide by 255"):
         network()(torch.zeros(1, 3, 8, 8, dtype=torch.uint8))
+
+
+@pytest.mark.parametrize("rectifier", ["relu", "leaky_relu", "prelu"])
+def test_the_layer_that_reads_the_image_spends_no_level_on_a_sign(rectifier):
+    skeleton = {"kind": "basic", "rectifier": rectifier, "activation": "lsq"}
+    signed = {}
+    for name, layer in SearchedSR(skeleton, PUBLISHED_EXAMPLE).named_modules():
+        if hasattr(layer, "quantize_activation"):
+            signed[name] = layer.quantize_activation.spec.signed
+    reading = [name for name in signed if "head_0" in name]
+    assert len(reading) == 1
+    assert not signed.pop(reading[0])
+    assert set(signed.values()) == {rectifier != "relu"}

@@ -123,10 +123,8 @@ def varied_space(
         return FixedSpace.model_validate_json(_json(values))
     values["skeleton"]["adq"] = variant.adq
     if variant.operations is not None:
-        values["operations"] = {
-            **{group: list(names) for group, names in (values["operations"] or {}).items()},
-            **{group: list(names) for group, names in variant.operations.items()},
-        }
+        lists = {**space.lists, **variant.operations}
+        values["operations"] = {group: list(names) for group, names in lists.items()}
     return SpaceConfig.model_validate_json(_json(values))
 
 

@@ -15,6 +15,7 @@ from vismodels.methods.quantnas.space import (
     Slot,
     layer_chain,
     parse_candidate,
+    rectifier_of,
 )
 from vismodels.nas.genotype import Genotype
 from vismodels.nn.super_resolution import SuperResolutionNetwork, check_image
@@ -79,7 +80,7 @@ class SearchedSR(SuperResolutionNetwork):
                 bits,
                 config.bias,
                 config.activation,
-                config.rectifier,
+                rectifier_of(config, slot),
             )
 
         self.network = build_skeleton(config, make)

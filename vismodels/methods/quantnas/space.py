@@ -23,6 +23,7 @@ FIXED_BITS = 8  # of the convolutions of the RFDN space that are not searched
 
 Operations = Annotated[tuple[str, ...], Field(min_length=1)]
 Activation = Literal["hwgq", "lsq"]
+Rectifier = Literal["relu", "leaky_relu", "prelu"]
 CostKind = Literal["bitops", "linear"]
 
 
@@ -38,6 +39,8 @@ class Slot:
         resolution: factor between the LR image's edge and that of its layers.
         layers: how many layers share the decision, each with weights of its own.
         is_outer: it reads the image or writes it.
+        reads_image: it reads the image as it is, which is never negative: its activations need no
+            sign, whatever the rectifier.
     """
 
     name: str
@@ -47,6 +50,7 @@ class Slot:
     resolution: int = 1
     layers: int = 1
     is_outer: bool = False
+    reads_image: bool = False
 
 
 class _SkeletonConfig(Config):
@@ -58,7 +62,7 @@ class _SkeletonConfig(Config):
     bicubic_skip: bool = False  # deviation: the untrained network is nearly bicubic interpolation
     careful_start: bool = False  # deviation: small last weights of every branch at the start
     activation: Activation = "hwgq"  # quantizer of activations
-    rectifier: Literal["relu", "leaky_relu", "prelu"] = "relu"  # before every convolution
+    rectifier: Rectifier = "relu"  # before every convolution
 
     def slots(self) -> tuple[Slot, ...]:
         """Return all decisions, in the order of the network."""
@@ -82,7 +86,14 @@ class BasicSkeleton(_SkeletonConfig):
         tail_widths = [rgb, *[c] * (n - 1), rgb]
         return (
             *(
-                Slot(f"head_{i}", "head", c if i else rgb, c, is_outer=i == 0)
+                Slot(
+                    f"head_{i}",
+                    "head",
+                    c if i else rgb,
+                    c,
+                    is_outer=i == 0,
+                    reads_image=i == 0,
+                )
                 for i in range(self.head_layers)
             ),
             *(Slot(f"body_{i}", "body", c, c, layers=self.cells) for i in range(self.body_layers)),
@@ -276,6 +287,11 @@ def _refuse_unknown_bits(bits: Iterable[int]) -> None:
 def _refuse_repetition(where: str, options: Sequence[object]) -> None:
     if len(set(options)) < len(options):
         raise ValueError(f"{where} has a candidate twice: {', '.join(map(str, options))}")
+
+
+def rectifier_of(skeleton: BasicSkeleton | RFDNSkeleton, slot: Slot) -> Rectifier:
+    """Return the rectifier in front of a decision's layers; for the image one that does nothing."""
+    return "relu" if slot.reads_image else skeleton.rectifier
 
 
 def candidate(operation: str, bits: int) -> str:

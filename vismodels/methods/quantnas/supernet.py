@@ -5,6 +5,7 @@ cells of the basic space share their decisions and have weights of their own.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -14,7 +15,14 @@ from vismodels.methods.quantnas.choice_model import ChoiceModel
 from vismodels.methods.quantnas.mixed_layer import MergedLayer, PerOperationLayer
 from vismodels.methods.quantnas.mixing import MixedWeight, Mixing
 from vismodels.methods.quantnas.skeletons import SkeletonNetwork, build_skeleton
-from vismodels.methods.quantnas.space import COST_SIZE, CostKind, Slot, SpaceConfig, layer_chain
+from vismodels.methods.quantnas.space import (
+    COST_SIZE,
+    CostKind,
+    Slot,
+    SpaceConfig,
+    layer_chain,
+    rectifier_of,
+)
 from vismodels.nn.super_resolution import check_image
 from vismodels.quantization.layers import initialize_steps_
 
@@ -51,7 +59,8 @@ class Supernet(ChoiceModel):
             names = space.lists[slot.group]
             chains = {name: layer_chain(space.skeleton, slot, name) for name in names}
             bits = space.slot_bits(slot)
-            return LAYERS[form](chains, slot.out_channels, bits, mixing, space.skeleton.bias)
+            blended = replace(mixing, rectifier=rectifier_of(space.skeleton, slot))
+            return LAYERS[form](chains, slot.out_channels, bits, blended, space.skeleton.bias)
 
         self.network: SkeletonNetwork = build_skeleton(space.skeleton, make)
 
