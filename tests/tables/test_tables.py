@@ -237,6 +237,13 @@ def test_optional_rows_without_any_score_are_left_out_and_named_in_the_caption()
     assert "Rows not run: theirs." in table.caption
 
 
+def test_many_rows_that_were_not_run_are_counted_not_listed():
+    rows = [row("ours"), *({**row(f"theirs {i}"), "optional": True} for i in range(5))]
+    table = build(rows, [PSNR_COLUMN], [score("ours", 29.0)])
+    assert "5 further rows belong to other runs." in table.caption
+    assert "theirs" not in table.caption
+
+
 def test_an_optional_row_with_a_score_in_some_column_stays():
     other = {"card": "set5", "split": "test", "items": 5}
     scores = [score("ours", 29.0), score("theirs", 28.0, dataset=other)]

@@ -22,6 +22,8 @@ from vismodels.tables.lookup import (
 )
 from vismodels.tables.table import MINUS, Bounds, Cell, Column, Row, Table
 
+LISTED_ROWS = 4  # that were not run, by name in the caption
+
 
 def build_table(
     layout: Layout,
@@ -193,7 +195,9 @@ def _caption(
     left_out = [head.title for index, head in enumerate(heads) if index not in shown]
     if left_out:
         sentences.append(f"Not run: {'; '.join(left_out)}.")
-    if absent:
+    if len(absent) > LISTED_ROWS:
+        sentences.append(f"{len(absent)} further rows belong to other runs.")
+    elif absent:
         sentences.append(f"Rows not run: {'; '.join(absent)}.")
     cells = [cell for row in rows for cell in row.cells]
     bounds = [cell.interval for cell in cells if cell.interval is not None]

@@ -88,6 +88,16 @@ def photographs(sets):
     return collect(rules.data_photographs.output.manifest, card=sets)
 
 
+def first_runs(template, seeds, **arms):
+    """Return the manifests of all arms, each on the first so many seeds; `wildcard=arms`."""
+    ((wildcard, variants),) = arms.items()
+    return [
+        manifest
+        for name, variant in variants.items()
+        for manifest in collect(template, **{wildcard: name}, seed=seeds[: variant.runs])
+    ]
+
+
 def report_on(method, acquired, scores, figures):
     """Have the report show a method: manifests of its data, of all its scores, of its figures."""
     checked(read_method_files, method, Path(workflow.basedir) / "workflows")

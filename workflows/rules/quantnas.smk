@@ -18,23 +18,10 @@ QN_DATA = {
     "validation_sets": "quantnas.sets.validation",
     "spaces": "quantnas.spaces",
 }
-
-
-def quantnas_runs(template, **arms):
-    """Return the manifests of all arms, each on the first so many seeds."""
-    ((wildcard, variants),) = arms.items()
-    return [
-        manifest
-        for name, variant in variants.items()
-        for manifest in collect(template, **{wildcard: name}, seed=QN.seeds[: variant.runs])
-    ]
-
-
-def quantnas_found(wildcards):
-    """Return the folder of the search whose genotype a network needs, if it needs one."""
-    search = search_of(QN.networks[wildcards.network])
-    template = rules.quantnas_search.output.manifest
-    return [] if search is None else collect(template, search=search, seed=wildcards.seed)
+QN_FOUND = {  # network -> the search whose genotype it needs, if it needs one
+    name: [search for search in [search_of(variant)] if search is not None]
+    for name, variant in QN.networks.items()
+}
 
 
 rule quantnas_search:
@@ -71,7 +58,11 @@ rule quantnas_train:
     input:
         training=photographs(QN.sets.train),
         validation=photographs(QN.sets.validation),
-        found=quantnas_found,
+        found=lambda wildcards: collect(
+            rules.quantnas_search.output.manifest,
+            search=QN_FOUND[wildcards.network],
+            seed=wildcards.seed,
+        ),
     output:
         manifest=f"{QN_FOLDER}/train/{{network}}/seed{{seed}}/manifest.json",
         scores=f"{QN_FOLDER}/train/{{network}}/seed{{seed}}/scores.json",
@@ -101,7 +92,7 @@ rule quantnas_train:
 
 rule quantnas_score:
     input:
-        networks=quantnas_runs(rules.quantnas_train.output.manifest, network=QN.networks),
+        networks=first_runs(rules.quantnas_train.output.manifest, QN.seeds, network=QN.networks),
         tests=photographs(QN_TESTS),
     output:
         manifest=f"{QN_FOLDER}/score/manifest.json",
@@ -135,7 +126,7 @@ rule quantnas_score:
 
 rule quantnas_figures:
     input:
-        searches=quantnas_runs(rules.quantnas_search.output.manifest, search=QN.searches),
+        searches=first_runs(rules.quantnas_search.output.manifest, QN.seeds, search=QN.searches),
         networks=rules.quantnas_score.input.networks,
         scored=rules.quantnas_score.output.manifest,
     output:
