@@ -196,7 +196,7 @@ def test_a_dry_run_touches_neither_results_nor_locks_and_says_what_is_bad(place,
     lock(place)
     damaged_stage(place)
     (place / "results/test/.incomplete-x").write_text("half")
-    engine.code = "import sys; sys.exit(0 if sys.argv[1:] == ['--dry-run'] else 9)"
+    engine.code = "import sys; sys.exit(0 if sys.argv[-1] == '--dry-run' else 9)"
     before = listing(place)
     assert reproduce("test", directory=place, dry_run=True) == 0
     assert listing(place) == before
@@ -361,3 +361,25 @@ def test_signal_handlers_are_as_before(place, engine):
     before = signal.getsignal(signal.SIGTERM)
     reproduce("test", directory=place)
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_the_engine_never_sees_copies_of_older_rules_and_settings(place, engine):
+    copies = place / ".snakemake" / "source-cache"
+    copies.mkdir(parents=True)
+    (copies / "default.yaml").write_text("old")
+    engine.code = (
+        "import pathlib, sys; sys.exit(pathlib.Path(sys.argv[2], 'default.yaml').exists())"
+    )
+    assert reproduce("test", directory=place) == 0
+    assert not copies.exists()
+
+
+def test_a_dry_run_neither_uses_nor_removes_older_copies(place, engine):
+    copies = place / ".snakemake" / "source-cache"
+    copies.mkdir(parents=True)
+    (copies / "default.yaml").write_text("old")
+    engine.code = (
+        "import pathlib, sys; sys.exit(pathlib.Path(sys.argv[2], 'default.yaml').exists())"
+    )
+    assert reproduce("test", directory=place, dry_run=True) == 0
+    assert (copies / "default.yaml").read_text() == "old"

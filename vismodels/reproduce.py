@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import yaml
 
@@ -55,6 +56,7 @@ def reproduce(
     """
     directory = directory.resolve()
     config = load_config(run, configfiles)
+    cache = directory / ".snakemake" / "source-cache"
     command = _command(run, directory, cores, profile, data_root, configfiles)
     data = Path(directory, data_root.resolve() if data_root else str(config.get("data_root")))
 
@@ -66,12 +68,14 @@ def reproduce(
     if dry_run:
         for finding in bad():
             _say(f"{finding.state}, would be made again: {finding.folder}")
-        return subprocess.run([*command, "--dry-run"]).returncode
+        with TemporaryDirectory() as empty:
+            return subprocess.run([*command, *_cached_in(empty), "--dry-run"]).returncode
     with alone(directory):
         _clean_up(directory, run)
         for folder in remove_bad(directory, bad()):
             _say(f"out of date or damaged, will be made again: {folder}")
-        code = _run(command)
+        remove_folder(cache)  # the engine never refreshes its copies of rules, scripts and settings
+        code = _run([*command, *_cached_in(cache)])
         if code == 0:
             remove_folder(directory / "results" / run / SCRATCH)  # of settings since abandoned
     page = directory / "results" / run / "report" / "index.html"
@@ -108,10 +112,14 @@ def _command(
         ),
         *("--directory", str(directory), "--cores", str(cores)),
         *("--workflow-profile", str(_profile(profile))),
-        *("--runtime-source-cache-path", str(directory / ".snakemake" / "source-cache")),
         *(("--configfile", *files) if files else ()),
         *(("--config", f"data_root={_quoted(data_root.resolve())}") if data_root else ()),
     ]
+
+
+def _cached_in(folder: Path | str) -> tuple[str, str]:
+    """Return the words that tell the workflow engine where to copy the project's files."""
+    return "--runtime-source-cache-path", str(folder)
 
 
 def _profile(profile: str) -> Path:
