@@ -36,8 +36,8 @@ rule data_photographs:
         f"{BENCHMARKS}/data_photographs/{{card}}.tsv"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=9000,  # the largest set, DIV2K, is held whole
+        runtime=240,
     params:
         **tracked("data_photographs.py", "photographs"),
         data_root=RUN_CONFIG.data_root,
