@@ -123,6 +123,14 @@ def check_image(image: Tensor) -> None:
         raise TypeError(f"expected values in [0, 1], got {image.dtype}; divide by 255 first")
 
 
+def ramp(like: Tensor) -> Tensor:
+    """Return an image with all values from 0 to 1, (1, 3, 24, 24), of the type and place of `like`.
+
+    Quantizers are fitted to it before there is any data.
+    """
+    return torch.linspace(0, 1, IMAGE_CHANNELS * 24 * 24).view(1, IMAGE_CHANNELS, 24, 24).to(like)
+
+
 def bicubic_upsample(image: Tensor, scale: int) -> Tensor:
     """Return `image` enlarged by the bicubic kernel with a = -0.5, that of Pillow and MATLAB.
 

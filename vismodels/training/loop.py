@@ -87,6 +87,11 @@ def fit(
     return state
 
 
+def milestones(iterations: int, every: int) -> list[int]:
+    """Return the iterations at which a training stops to validate: every so many, and the last."""
+    return [*range(every, iterations, every), iterations]
+
+
 def resume(checkpoint_dir: Path | str, state: TrainState, *, iterations: int) -> None:
     """Load the checkpoint into `state`, if there is one and it is further than `state`.
 

@@ -5,9 +5,12 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from vismodels.methods.quantnas.mixing import MixedWeight
 from vismodels.nas.choice import Choice, entropy
 from vismodels.nas.genotype import Genotype
 from vismodels.nas.relaxation import Relaxation
+from vismodels.nn.super_resolution import ramp
+from vismodels.quantization.layers import initialize_steps_
 
 
 class ChoiceModel(nn.Module):
@@ -55,6 +58,13 @@ class ChoiceModel(nn.Module):
     def initialize_(self, generator: torch.Generator | None = None) -> None:
         """Draw all weights anew, and fit the steps of direct quantization to them."""
         raise NotImplementedError
+
+    def fit_steps_(self) -> None:
+        """Set all steps of direct quantization to fit the present weights, and a ramp of grey."""
+        for module in self.modules():
+            if isinstance(module, MixedWeight):
+                module.initialize_steps_()
+        initialize_steps_(self, ramp(next(self.network.parameters())))
 
     def choice(self, name: str) -> Choice:
         """Return a decision."""

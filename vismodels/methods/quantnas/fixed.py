@@ -9,7 +9,7 @@ from vismodels.config import suggestion
 from vismodels.nn.residual_sr import ESPCN
 from vismodels.nn.rfdn import RFDN
 from vismodels.nn.srresnet import SRResNet
-from vismodels.nn.super_resolution import SuperResolutionNetwork
+from vismodels.nn.super_resolution import SuperResolutionNetwork, ramp
 from vismodels.quantization.layers import initialize_steps_, quantize_convolutions_
 from vismodels.quantization.spec import FULL_PRECISION
 
@@ -71,8 +71,7 @@ class FixedSR(SuperResolutionNetwork):
             generator: source of randomness; None for PyTorch's global one.
         """
         self.network.initialize_(generator)
-        ramp = torch.linspace(0, 1, 3 * 24 * 24).view(1, 3, 24, 24)
-        initialize_steps_(self.network, ramp.to(next(self.parameters())))
+        initialize_steps_(self.network, ramp(next(self.parameters())))
 
     def forward(self, image: Tensor) -> Tensor:
         """Return (B, 3, scale * h, scale * w) of (B, 3, h, w), RGB in [0, 1]; not clamped."""

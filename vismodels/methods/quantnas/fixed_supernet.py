@@ -17,7 +17,6 @@ from vismodels.methods.quantnas.fixed import build_model
 from vismodels.methods.quantnas.mixing import MixedActivation, MixedWeight, Mixing
 from vismodels.methods.quantnas.space import COST_SIZE, CostKind, FixedSpace
 from vismodels.nn.super_resolution import check_image
-from vismodels.quantization.layers import initialize_steps_
 
 
 class MixedBitsConv2d(nn.Module):
@@ -97,11 +96,7 @@ class FixedSupernet(ChoiceModel):
             for name, value in fresh.state_dict().items()
         }
         self.network.load_state_dict(drawn, strict=False)  # the steps follow
-        for module in self.modules():
-            if isinstance(module, MixedWeight):
-                module.initialize_steps_()
-        ramp = torch.linspace(0, 1, 3 * 24 * 24).view(1, 3, 24, 24)
-        initialize_steps_(self, ramp.to(next(self.network.parameters())))
+        self.fit_steps_()
 
     def forward(self, image: Tensor, weights: Mapping[str, Tensor] | None = None) -> Tensor:
         """Return (B, 3, scale * h, scale * w); see `ChoiceModel.forward`."""

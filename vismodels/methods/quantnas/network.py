@@ -18,7 +18,7 @@ from vismodels.methods.quantnas.space import (
     rectifier_of,
 )
 from vismodels.nas.genotype import Genotype
-from vismodels.nn.super_resolution import SuperResolutionNetwork, check_image
+from vismodels.nn.super_resolution import SuperResolutionNetwork, check_image, ramp
 from vismodels.quantization.layers import initialize_steps_
 from vismodels.registry import register_architecture
 
@@ -93,8 +93,7 @@ class SearchedSR(SuperResolutionNetwork):
             generator: source of randomness; None for PyTorch's global one.
         """
         self.network.initialize_(generator)
-        grey = torch.linspace(0, 1, 3 * 24 * 24).view(1, 3, 24, 24)
-        initialize_steps_(self, grey.to(next(self.parameters())))
+        initialize_steps_(self, ramp(next(self.parameters())))
 
     def forward(self, image: Tensor) -> Tensor:
         """Return the image at `scale` times the height and width.

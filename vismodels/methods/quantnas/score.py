@@ -6,13 +6,10 @@ from pathlib import Path
 
 import torch
 
-from vismodels.checkpoint import CONFIG, load_weights
-from vismodels.config import suggestion
 from vismodels.data.enlarging import measure, upscale
 from vismodels.data.pairs import PairSet
 from vismodels.data.resize import bicubic_resize
 from vismodels.data.windows import Enlarge, Image, cut_windows
-from vismodels.files import FileError, read_json
 from vismodels.methods.quantnas.build import bits_text, costs, fixed_network
 from vismodels.methods.quantnas.config import BICUBIC, FixedNetwork, ScoreConfig
 from vismodels.methods.quantnas.fixed import FixedSR
@@ -20,12 +17,11 @@ from vismodels.methods.quantnas.network import SearchedSR
 from vismodels.metrics.floors import with_floors
 from vismodels.metrics.image import PSNR_Y, SSIM_Y
 from vismodels.nn.super_resolution import SuperResolutionNetwork
-from vismodels.results import SCORES, Score, mean_value, read_scores
+from vismodels.results import Score, mean_value
+from vismodels.training.trained import load_trained
 
 STAGE = "quantnas_score"
-NETWORKS: dict[str, type[SuperResolutionNetwork]] = {
-    kind.__name__: kind for kind in (SearchedSR, FixedSR)
-}
+NETWORKS: tuple[type[SuperResolutionNetwork], ...] = (SearchedSR, FixedSR)
 
 
 @dataclass(frozen=True)
@@ -44,15 +40,7 @@ def load_networks(
     Raises:
         FileError: if a folder is damaged, or holds another kind of network.
     """
-    networks: dict[str, dict[int, SuperResolutionNetwork]] = {}
-    for folder in folders:
-        (record,) = read_scores(folder / SCORES)
-        name = str(read_json(folder / CONFIG).get("_class_name"))
-        if name not in NETWORKS:
-            raise FileError(f"{folder}: weights of an unknown class{suggestion(name, NETWORKS)}")
-        network = load_weights(NETWORKS[name], folder, device)
-        networks.setdefault(record.variant, {})[record.seed or 0] = network
-    return networks
+    return load_trained(folders, NETWORKS, device)
 
 
 def score(

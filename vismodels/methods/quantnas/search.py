@@ -30,7 +30,7 @@ from vismodels.nas.genotype import Genotype
 from vismodels.nas.search import paired
 from vismodels.results import Score, Value
 from vismodels.training.log import ScalarLog
-from vismodels.training.loop import fit, resume
+from vismodels.training.loop import fit, milestones, resume
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def search(
         resume(checkpoint_dir, run.state, iterations=settings.iterations)
     begun, clock = run.state.iteration, time.process_time()
     spent = 0.0
-    for end in _milestones(settings):
+    for end in milestones(settings.iterations, settings.validate_every):
         fit(
             run.step,
             paired(*streams),
@@ -135,11 +135,6 @@ def search(
     score = _score(config, name, seed, run, genotype, validation)
     timings = {"cpu_seconds_per_step": spent / steps}
     return Searched(genotype, run.losses, run.course, score, run.supernet, timings)
-
-
-def _milestones(settings: SearchSettings) -> list[int]:
-    inner = range(settings.validate_every, settings.iterations, settings.validate_every)
-    return [*inner, settings.iterations]
 
 
 @torch.no_grad()

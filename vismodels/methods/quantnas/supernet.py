@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from vismodels.methods.quantnas.choice_model import ChoiceModel
 from vismodels.methods.quantnas.mixed_layer import MergedLayer, PerOperationLayer
-from vismodels.methods.quantnas.mixing import MixedWeight, Mixing
+from vismodels.methods.quantnas.mixing import Mixing
 from vismodels.methods.quantnas.skeletons import SkeletonNetwork, build_skeleton
 from vismodels.methods.quantnas.space import (
     COST_SIZE,
@@ -24,7 +24,6 @@ from vismodels.methods.quantnas.space import (
     rectifier_of,
 )
 from vismodels.nn.super_resolution import check_image
-from vismodels.quantization.layers import initialize_steps_
 
 Form = Literal["merged", "per_operation"]
 LAYERS = {"merged": MergedLayer, "per_operation": PerOperationLayer}
@@ -67,11 +66,7 @@ class Supernet(ChoiceModel):
     def initialize_(self, generator: torch.Generator | None = None) -> None:
         """Draw all weights anew, and fit the steps of direct quantization to them."""
         self.network.initialize_(generator)
-        for module in self.modules():
-            if isinstance(module, MixedWeight):
-                module.initialize_steps_()
-        grey = torch.linspace(0, 1, 3 * 24 * 24).view(1, 3, 24, 24)
-        initialize_steps_(self, grey.to(next(self.network.parameters())))
+        self.fit_steps_()
 
     def forward(self, image: Tensor, weights: Mapping[str, Tensor] | None = None) -> Tensor:
         """Return (B, 3, scale * h, scale * w); see `ChoiceModel.forward`."""

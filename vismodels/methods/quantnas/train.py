@@ -33,7 +33,7 @@ from vismodels.quantization.quantizers import ActivationLSQ, WeightLSQ
 from vismodels.results import Score, Value, mean_value
 from vismodels.seeding import generator
 from vismodels.training.log import ScalarLog
-from vismodels.training.loop import fit, resume
+from vismodels.training.loop import fit, milestones, resume
 from vismodels.training.schedule import warmup_cosine
 from vismodels.training.state import TrainState
 
@@ -122,7 +122,7 @@ def train(
         network, state.iteration > settings.float_warmup or not settings.float_warmup
     )
     begun, spent = state.iteration, 0.0
-    for end in _milestones(settings):
+    for end in milestones(settings.iterations, settings.validate_every):
         clock = time.process_time()
         fit(
             step,
@@ -163,11 +163,6 @@ def _groups(network: nn.Module, rate: float, settings: TrainingSettings) -> list
         ordered = [parameter for parameter in network.parameters() if parameter in steps]
         groups.append({"params": ordered, "lr": rate * settings.step_rate, "weight_decay": 0.0})
     return groups
-
-
-def _milestones(settings: TrainingSettings) -> list[int]:
-    inner = range(settings.validate_every, settings.iterations, settings.validate_every)
-    return [*inner, settings.iterations]
 
 
 def _score(

@@ -7,21 +7,19 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from vismodels.checkpoint import CONFIG, load_weights
-from vismodels.config import suggestion
 from vismodels.data.cv import lanczos_resize
 from vismodels.data.enlarging import measure, upscale
 from vismodels.data.pairs import PairSet
 from vismodels.data.resize import bicubic_resize
 from vismodels.data.windows import Enlarge, Image, cut_windows
-from vismodels.files import FileError, read_json
 from vismodels.methods.super_resolution.config import ScoringConfig
 from vismodels.metrics.floors import with_floors
 from vismodels.metrics.image import PSNR_Y, SSIM_Y
 from vismodels.nn.residual_sr import ESPCN, ResidualSR
-from vismodels.results import SCORES, Gate, Score, mean_value, read_scores
+from vismodels.results import Gate, Score, mean_value
+from vismodels.training.trained import load_trained
 
-NETWORKS: dict[str, type[nn.Module]] = {kind.__name__: kind for kind in (ResidualSR, ESPCN)}
+NETWORKS: tuple[type[nn.Module], ...] = (ResidualSR, ESPCN)
 
 
 @dataclass(frozen=True)
@@ -40,15 +38,7 @@ def load_networks(
     Raises:
         FileError: if a folder is damaged, or holds another kind of network.
     """
-    networks: dict[str, dict[int, nn.Module]] = {}
-    for folder in folders:
-        (record,) = read_scores(folder / SCORES)
-        name = str(read_json(folder / CONFIG).get("_class_name"))
-        if name not in NETWORKS:
-            raise FileError(f"{folder}: weights of an unknown class{suggestion(name, NETWORKS)}")
-        network = load_weights(NETWORKS[name], folder, device)
-        networks.setdefault(record.variant, {})[record.seed or 0] = network
-    return networks
+    return load_trained(folders, NETWORKS, device)
 
 
 def score(

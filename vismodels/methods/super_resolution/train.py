@@ -12,14 +12,14 @@ from torch.nn import functional
 from vismodels.cost.counters import count
 from vismodels.data.enlarging import evaluate
 from vismodels.data.pairs import PairSet, random_patches
-from vismodels.methods.super_resolution.config import NetworkConfig, TrainConfig, TrainingConfig
+from vismodels.methods.super_resolution.config import NetworkConfig, TrainConfig
 from vismodels.metrics.general import MACS, PARAMETERS, TRAIN_LOSS
 from vismodels.metrics.image import PSNR_Y
 from vismodels.nn.residual_sr import ESPCN, ResidualSR
 from vismodels.results import Score, Value, mean_value
 from vismodels.seeding import generator
 from vismodels.training.log import ScalarLog
-from vismodels.training.loop import fit, resume
+from vismodels.training.loop import fit, milestones, resume
 from vismodels.training.schedule import warmup_cosine
 from vismodels.training.state import TrainState
 
@@ -104,7 +104,7 @@ def train(
     batches = random_patches(training, draws, settings.batch_size, settings.lr_crop)
     if checkpoint_dir is not None:
         resume(checkpoint_dir, state, iterations=settings.iterations)
-    for end in _milestones(settings):
+    for end in milestones(settings.iterations, settings.validate_every):
         fit(
             step,
             batches,
@@ -119,11 +119,6 @@ def train(
             course.append(end, {PSNR_Y.name: fmean(scored[PSNR_Y.name].values())})
     network.eval()
     return Trained(network, losses, course, _score(config, name, network, losses, validation, seed))
-
-
-def _milestones(settings: TrainingConfig) -> list[int]:
-    inner = range(settings.validate_every, settings.iterations, settings.validate_every)
-    return [*inner, settings.iterations]
 
 
 def _score(
