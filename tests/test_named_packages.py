@@ -15,6 +15,15 @@ JOBS = [  # package, module of ours, what it takes from it
     ("cv2", "data/cv.py", "cv2"),
     ("timm", "training/schedule.py", "timm.scheduler.cosine_lr.CosineLRScheduler"),
     ("skimage", "metrics/image.py", "skimage.metrics.structural_similarity"),
+    ("timm", "methods/nafdpm/optimization.py", "timm.utils.model_ema.ModelEmaV3"),
+    (
+        "diffusers",
+        "diffusion/schedules.py",
+        "diffusers.schedulers.scheduling_dpmsolver_multistep.DPMSolverMultistepScheduler",
+    ),
+    ("diffusers", "nn/nafnet.py", "diffusers.models.modeling_utils.ModelMixin"),
+    ("rapidfuzz", "metrics/text.py", "rapidfuzz.distance.Levenshtein"),
+    ("skimage", "methods/nafdpm/classical.py", "skimage.filters"),
     ("pooch", "cards/fetch.py", "pooch"),
     ("huggingface_hub", "nn/super_resolution.py", "huggingface_hub.PyTorchModelHubMixin"),
 ]

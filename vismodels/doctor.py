@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 NEEDED = (
-    "accelerate", "diffusers", "huggingface_hub", "monai", "nibabel", "pooch", "safetensors",
-    "scipy", "skimage", "sklearn", "timm", "transformers", "yaml",
+    "accelerate", "diffusers", "huggingface_hub", "monai", "nibabel", "pooch", "rapidfuzz",
+    "safetensors", "scipy", "skimage", "sklearn", "timm", "transformers", "yaml",
 )  # fmt: skip
 WORKFLOW = ("jinja2", "matplotlib", "nilearn", "pandas", "psutil", "pygments", "snakemake")
 FREE_SPACE_GB = 2.0  # results of the default run and room to work

@@ -54,12 +54,34 @@ def test_a_folder_without_a_card_is_located_by_its_name(root):
 
 
 def test_an_absent_set_says_where_it_is_expected_and_how_to_get_it(tmp_path):
-    for name, place in (("set5", "sr/Set5"), ("Urban100", "sr/Urban100")):
+    places = (("set5", "sr/Set5"), ("Urban100", "sr/Urban100"), ("Urban100", "dibco/Urban100"))
+    for name, place in places:
         with pytest.raises(DataMissingError) as caught:
             locate(name, tmp_path)
         assert str(tmp_path / place) in str(caught.value)
         assert "how to get it" in str(caught.value)
         assert "licence" in str(caught.value)
+
+
+def test_a_folder_of_pages_without_a_card_is_located_by_its_name(root):
+    photograph(root / "dibco" / "Letters ü" / "a_source.png")
+    found = locate("Letters ü", root)
+    assert list(found.files) == ["a_source.png"]
+    assert found.card.name == "dibco/Letters ü"
+    assert is_present("Letters ü", root)
+
+
+def test_a_folder_of_pages_without_images_is_missing_at_its_own_place_only(root):
+    (root / "dibco" / "Empty").mkdir(parents=True)
+    with pytest.raises(DataMissingError, match="dibco/Empty: missing data") as caught:
+        locate("Empty", root)
+    assert "sr/Empty" not in str(caught.value)
+
+
+def test_a_name_of_two_folders_without_a_card_is_refused(root):
+    photograph(root / "dibco" / "Urban100" / "a_source.png")
+    with pytest.raises(ConfigError, match=r"'Urban100' .* is in sr/Urban100 and dibco/Urban100"):
+        locate("Urban100", root)
 
 
 @pytest.mark.parametrize("name", ["..", "../secret", "../../etc"])
@@ -174,3 +196,10 @@ def test_a_set_without_splits_serves_one_purpose_only():
     refuse_leaks(train=["mine"], validation=["wheel_photographs"], test=["wheel_photographs"])
     with pytest.raises(ConfigError, match="'mine' is named for train and test"):
         refuse_leaks(train=["mine"], validation=[], test=["other", "mine"])
+
+
+def test_a_card_whose_one_split_is_whole_serves_one_purpose_only():
+    assert set(load_card("DIBCO2014").splits) == {"whole"}
+    refuse_leaks(train=["DIBCO2009"], validation=["DIBCO2014"], test=["DIBCO2016"])
+    with pytest.raises(ConfigError, match="'DIBCO2014' is named for train and validation"):
+        refuse_leaks(train=["DIBCO2009", "DIBCO2014"], validation=["DIBCO2014"], test=[])

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from vismodels.cards.find import FoundData, find, find_folder
+from vismodels.cards.find import DataMissingError, FoundData, find, find_folder
 from vismodels.cards.schema import cards_folder, list_cards, load_card
 from vismodels.config import Config, ConfigError
 from vismodels.files import FileError, read_json, write_json
@@ -18,6 +18,8 @@ from vismodels.metrics.dataset import ITEMS, VERIFIED
 from vismodels.results import Score, Value
 
 ACQUIRED = "acquired.json"
+WHOLE = "whole"  # the one part of a set without further splits, which serves any purpose
+FAMILIES = ("sr", "dibco")  # below data_root: photographs, and document pages with ground truth
 SetName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
 
 
@@ -43,14 +45,28 @@ def card_files(name: str) -> list[str]:
 
 
 def locate(name: str, data_root: Path | str) -> FoundData:
-    """Return a set by the name of its card, or of a folder of photographs in `data_root/sr`.
+    """Return a set by the name of its card, or of a folder in one of the families of `data_root`.
 
     Raises:
+        ConfigError: if a set without a card is in two families.
         DataMissingError: if it is not there; says what it is and how to get it.
     """
     if (cards_folder() / f"{name}.yaml").is_file():
         return find(name, data_root)
-    return find_folder(f"sr/{name}", data_root)
+    places = [f"{family}/{name}" for family in FAMILIES]
+    present = [place for place in places if Path(data_root, place).exists()]
+    if len(present) > 1:
+        raise ConfigError(
+            f"the set {name!r} has no data card and is in {' and '.join(present)} below "
+            f"{data_root}; rename one of the folders, so that the name means one set"
+        )
+    try:
+        return find_folder((present or places)[0], data_root)
+    except DataMissingError as error:
+        if present:
+            raise
+        others = " or ".join(str(Path(data_root).resolve() / place) for place in places[1:])
+        raise DataMissingError(f"{error}\n  or, for another task, at: {others}") from error
 
 
 def is_present(name: str, data_root: Path | str) -> bool:
@@ -58,12 +74,16 @@ def is_present(name: str, data_root: Path | str) -> bool:
 
     So a set with a file missing is an error and does not silently leave the table.
     """
-    folder = load_card(name).folder if name in list_cards() else f"sr/{name}"
-    return folder is None or Path(data_root, folder).exists()
+    if name in list_cards():
+        folder = load_card(name).folder
+        return folder is None or Path(data_root, folder).exists()
+    return any(Path(data_root, family, name).exists() for family in FAMILIES)
 
 
 def refuse_leaks(**purposes: Sequence[str]) -> None:
-    """Check that no set without splits of its own serves two purposes.
+    """Check that no set that is used whole serves two purposes.
+
+    A set is used whole if it has no card, no splits, or the one split `whole`.
 
     Args:
         purposes: purpose (`train`, `test`) -> names of the sets.
@@ -76,7 +96,8 @@ def refuse_leaks(**purposes: Sequence[str]) -> None:
         for name in names:
             users.setdefault(name, []).append(purpose)
     for name, used_for in users.items():
-        if len(used_for) > 1 and not (name in list_cards() and load_card(name).splits):
+        splits = set(load_card(name).splits) - {WHOLE} if name in list_cards() else set()
+        if len(used_for) > 1 and not splits:
             raise ConfigError(
                 f"the set {name!r} is named for {' and '.join(used_for)}, but has no splits: it "
                 "would be used whole each time; name another set, or write a data card with splits"

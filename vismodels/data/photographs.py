@@ -5,14 +5,19 @@ from pathlib import Path
 
 import numpy as np
 
-from vismodels.data.manifest import PhotographsConfig, locate, read_acquired, refuse_changed
+from vismodels.data.manifest import (
+    WHOLE,
+    PhotographsConfig,
+    locate,
+    read_acquired,
+    refuse_changed,
+)
 from vismodels.data.pairs import Pair, PairSet, is_stored_lr, read_pairs, write_pairs
 from vismodels.data.resize import bicubic_resize
 from vismodels.metrics.dataset import ITEMS, LR_DIFFERENCE, MEGAPIXELS
 from vismodels.results import Gate, Score, Value
 
 JPEG = (".jpg", ".jpeg")
-WHOLE = "whole"  # the one part of a set without splits, which serves any purpose
 
 
 def prepare_photographs(

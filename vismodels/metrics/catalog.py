@@ -4,9 +4,22 @@ Stages import a metric from the module that defines it; the catalog is for table
 which meet names in score files.
 """
 
-from vismodels.metrics.dataset import ITEMS, LR_DIFFERENCE, MEGAPIXELS, VERIFIED
+from vismodels.metrics.dataset import (
+    ITEMS,
+    LR_DIFFERENCE,
+    MANY_LEVELED,
+    MEGAPIXELS,
+    PAGE_MEGAPIXELS,
+    TEXT_SHARE,
+    VERIFIED,
+)
+from vismodels.metrics.document import DRD, EMPTY_PAGES, F_MEASURE, PRECISION, PSNR_BINARY, RECALL
 from vismodels.metrics.general import ACTIVATIONS, BITOPS, MACS, PARAMETERS, TRAIN_LOSS
 from vismodels.metrics.image import PSNR_Y, PSNR_Y_FLOAT, SSIM_Y
+from vismodels.metrics.pages import CHARACTERS, WORDS
+from vismodels.metrics.pseudo_f import PFM_SKELETON, PFM_WEIGHTED
+from vismodels.metrics.refinement import F_MEASURE_PREDICTED, PSNR_PREDICTED
+from vismodels.metrics.restoration import EDGE_MSE, PSNR, SSIM
 from vismodels.metrics.search import (
     BITOPS_256,
     CHOICE_ENTROPY,
@@ -16,6 +29,7 @@ from vismodels.metrics.search import (
     EXPECTED_BITOPS,
     SUPERNET_PSNR,
 )
+from vismodels.metrics.text import CER
 from vismodels.registry import Registry
 from vismodels.results import Metric
 
@@ -26,6 +40,13 @@ for _metric in (
     VERIFIED,
     MEGAPIXELS,
     LR_DIFFERENCE,
+    PAGE_MEGAPIXELS,
+    TEXT_SHARE,
+    MANY_LEVELED,
+    WORDS,
+    CHARACTERS,
+    PSNR_PREDICTED,
+    F_MEASURE_PREDICTED,
     TRAIN_LOSS,
     PARAMETERS,
     MACS,
@@ -41,5 +62,17 @@ for _metric in (
     DERIVATION_GAP,
     EXPECTED_BITOPS,
     BITOPS_256,
+    F_MEASURE,
+    PFM_WEIGHTED,
+    PFM_SKELETON,
+    PSNR_BINARY,
+    DRD,
+    PRECISION,
+    RECALL,
+    EMPTY_PAGES,
+    PSNR,
+    SSIM,
+    EDGE_MSE,
+    CER,
 ):
     METRICS.register(_metric.name, _metric)

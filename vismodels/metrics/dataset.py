@@ -26,3 +26,24 @@ LR_DIFFERENCE = Metric(
     "8-bit levels; the aggregate is the largest over all images",
     digits=0,
 )
+PAGE_MEGAPIXELS = Metric(
+    "page_megapixels",
+    "Megapixels of pages",
+    unit="Mpx",
+    protocol="pixels of all pages of the set",
+    digits=2,
+)
+TEXT_SHARE = Metric(
+    "text_share",
+    "Text share",
+    unit="%",
+    protocol="pixels of the ground truth darker than 128, of all pixels of the page; mean over "
+    "pages",
+    digits=2,
+)
+MANY_LEVELED = Metric(
+    "many_leveled",
+    "Targets of many levels",
+    protocol="pages whose ground truth holds other levels than 0 and 255",
+    digits=0,
+)

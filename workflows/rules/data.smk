@@ -43,3 +43,24 @@ rule data_photographs:
         data_root=RUN_CONFIG.data_root,
     script:
         "../scripts/data_photographs.py"
+
+
+rule data_documents:
+    input:
+        acquired=rules.data_acquire.output.manifest,
+    output:
+        manifest=f"{RESULTS}/data/{{card}}/documents/manifest.json",
+        scores=f"{RESULTS}/data/{{card}}/documents/scores.json",
+    log:
+        f"{LOGS}/data_documents/{{card}}.log",
+    benchmark:
+        f"{BENCHMARKS}/data_documents/{{card}}.tsv"
+    threads: 1
+    resources:
+        mem_mb=1000,  # one page at a time
+        runtime=120,
+    params:
+        **tracked("data_documents.py", {}),
+        data_root=RUN_CONFIG.data_root,
+    script:
+        "../scripts/data_documents.py"
