@@ -20,15 +20,21 @@ container: "docker://python:3.11-bookworm"
 
 
 wildcard_constraints:
+    arm=r"[a-z0-9_]+",
     card=r"[A-Za-z0-9_.-]+",
     method=r"[a-z0-9_]+",
+    model=r"[a-z0-9_]+",
     network=r"[a-z0-9_]+",
+    recognizer=r"[a-z0-9_]+",
     search=r"[a-z0-9_]+",
     seed=r"\d+",
+    task=r"[a-z0-9_]+",
 
 
 include: "workflows/rules/common.smk"
 include: "workflows/rules/data.smk"
+include: "workflows/rules/synthetic.smk"
+include: "workflows/rules/nafdpm.smk"
 include: "workflows/rules/quantnas.smk"
 include: "workflows/rules/super_resolution.smk"
 include: "workflows/rules/tables.smk"

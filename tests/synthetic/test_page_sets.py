@@ -152,12 +152,12 @@ def test_no_long_word_stands_in_two_splits():
 
 def test_records_count_what_is_on_the_pages(tmp_path):
     sets = {split: make_pages(config(), split, 0) for split in ("train", "test", "judge")}
-    scores = score_pages("nafdpm_pages", config(), sets, 0)
+    scores = score_pages("synthetic_pages", "blurred_pages", config(), sets, 0)
     write_scores(tmp_path / "scores.json", scores)
     assert read_scores(tmp_path / "scores.json") == scores
     train, test, judge = scores
     assert (train.variant, test.variant, judge.variant) == ("train", "test", "judge")
-    assert test.dataset == {"card": "rendered_pages", "split": "test", "items": 2}
+    assert test.dataset == {"card": "blurred_pages", "split": "test", "items": 2}
     first, second = sets["test"]
     assert test.value("words").value == len(first.words) + len(second.words)
     assert test.value("characters").items[first.name] == len("".join(w.text for w in first.words))
@@ -170,7 +170,7 @@ def test_records_count_what_is_on_the_pages(tmp_path):
 
 def test_words_of_the_test_that_occur_in_training_fail_the_gate():
     pages = make_pages(config(), "train", 0)
-    (_, test) = score_pages("x", config(), {"train": pages, "test": pages[:1]}, 0)
+    (_, test) = score_pages("x", "y", config(), {"train": pages, "test": pages[:1]}, 0)
     words, faces = test.gates
     assert words.value == len(long_words(page_text(pages[0].words))) > 0
     assert not words.passed

@@ -32,10 +32,10 @@ def to_croissant(card: DataCard) -> dict[str, Any]:
         "rai:dataLimitations": list(card.known_problems),
         "rai:dataPreprocessingProtocol": card.preprocessing,
         "rai:dataReleaseMaintenancePlan": f"Card maintained by {card.maintainer}",
-        "distribution": [_file_object(card, file) for file in card.files] + _file_sets(card),
         "recordSet": _record_sets(card),
     }
-    return _without_gaps(description)
+    files = [_file_object(card, file) for file in card.files] + _file_sets(card)
+    return _without_gaps(description) | {"distribution": files}  # none for generated data
 
 
 _CROISSANT = "http://mlcommons.org/croissant/"

@@ -29,7 +29,7 @@ from vismodels.metrics.search import (
     EXPECTED_BITOPS,
     SUPERNET_PSNR,
 )
-from vismodels.metrics.text import CER
+from vismodels.metrics.text import CER, CER_RAPIDOCR, CER_TESSERACT, OCR_LOSS
 from vismodels.registry import Registry
 from vismodels.results import Metric
 
@@ -74,5 +74,8 @@ for _metric in (
     SSIM,
     EDGE_MSE,
     CER,
+    CER_TESSERACT,
+    CER_RAPIDOCR,
+    OCR_LOSS,
 ):
     METRICS.register(_metric.name, _metric)

@@ -11,6 +11,27 @@ CER = Metric(
     protocol="Levenshtein distance over the length of the reference, runs of white space as one "
     "blank; may exceed 1; mean over items with a reference",
 )
+CER_TESSERACT = Metric(
+    "cer_tesseract",
+    "CER, Tesseract",
+    higher_is_better=False,
+    protocol="as CER, of the text that Tesseract finds on the page by itself",
+)
+CER_RAPIDOCR = Metric(
+    "cer_rapidocr",
+    "CER, RapidOCR",
+    higher_is_better=False,
+    protocol="as CER, of the text that RapidOCR finds on the page by itself, without blanks on both "
+    "sides",
+)
+OCR_LOSS = Metric(
+    "ocr_loss",
+    "OCR loss",
+    unit="nats",
+    higher_is_better=False,
+    protocol="CTC loss per character of the critic on one-step estimates, mean over the last "
+    "training batches",
+)
 
 
 def cer(hypothesis: str, reference: str, ignore_blanks: bool = False) -> float:

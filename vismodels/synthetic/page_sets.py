@@ -5,7 +5,7 @@ A page depends on the seed, its split and its number only, never on how many pag
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations
-from typing import Annotated, Self
+from typing import Annotated, Self, get_args
 
 import numpy as np
 from pydantic import AfterValidator, Field, model_validator
@@ -25,8 +25,7 @@ from vismodels.synthetic.pages import RenderedPage, binarized, render_page, warp
 from vismodels.synthetic.texts import Split, long_words
 from vismodels.synthetic.typesetting import PageStyle
 
-CARD = "rendered_pages"
-
+SPLITS: tuple[Split, ...] = get_args(Split)
 
 def _known(name: str) -> str:
     return find_face(name).name
@@ -122,6 +121,7 @@ def make_pages(config: PageSetConfig, split: Split, seed: int) -> list[PagePair]
 
 def score_pages(
     stage: str,
+    card: str,
     config: PageSetConfig,
     sets: Mapping[Split, Sequence[PagePair]],
     seed: int,
@@ -130,6 +130,7 @@ def score_pages(
 
     Args:
         stage: name of the stage that made the pages.
+        card: name of the set.
         config: of the whole set.
         sets: the pages of each split.
         seed: of the run.
@@ -140,7 +141,7 @@ def score_pages(
             variant=split,
             values=_values(pages),
             seed=seed,
-            dataset={"card": CARD, "split": split, "items": len(pages)},
+            dataset={"card": card, "split": split, "items": len(pages)},
             gates=[] if split == "train" else _gates(config.faces, sets, split),
         )
         for split, pages in sets.items()

@@ -44,7 +44,7 @@ def checked(function, *arguments, **named):
 
 def settings(key, model):
     """Return the section at `key`, validated: whoever mistypes a key learns it in a second."""
-    KNOWN_KEYS.add(key)
+    KNOWN_KEYS.add(key.partition(".")[0])
     return checked(parse_config, model, checked(lookup, config, key), key)
 
 

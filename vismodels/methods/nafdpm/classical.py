@@ -5,7 +5,9 @@ Pietikainen, "Adaptive Document Image Binarization", Pattern Recognition 33, 200
 are tuned on pages that are not those of the test.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,11 +17,90 @@ from skimage import filters, restoration
 from vismodels.data.blur import defocus_kernel
 from vismodels.data.documents import grey_levels, text_mask
 from vismodels.data.pages import Image, PagePair
-from vismodels.metrics.document import Mask, f_measure
-from vismodels.metrics.restoration import psnr
+from vismodels.files import FileError, read_json, write_json
+from vismodels.methods.nafdpm.config import TUNED_ON, ClassicalConfig, Task
+from vismodels.metrics.document import F_MEASURE, Mask, f_measure
+from vismodels.metrics.restoration import PSNR, psnr
+from vismodels.results import Score, Value
 
 Grey = NDArray[np.uint8]
 Table = dict[tuple[float, float], float]
+PARAMETERS = "parameters.json"
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """What was chosen for a baseline.
+
+    Args:
+        first: window of Sauvola, radius of the blur; pixels.
+        second: k of Sauvola, amount of unsharp masking, balance of the Wiener filter.
+    """
+
+    first: float
+    second: float
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """The choices, and the records of everything that was tried."""
+
+    parameters: Mapping[str, Parameters]
+    scores: Sequence[Score]
+
+
+def tune(config: ClassicalConfig, pages: Sequence[PagePair], *, task: Task) -> Tuned:
+    """Return the best parameters of each classical baseline of a task.
+
+    Args:
+        config: what to choose from.
+        pages: of training for binarization (F-measure), of validation for deblurring (PSNR).
+        task: deblurring or binarization.
+
+    Raises:
+        ValueError: if there is no page to tune on.
+    """
+    metric = F_MEASURE if task == "binarization" else PSNR
+    split = TUNED_ON[task]
+    sets = getattr(config.pages, split)
+    parameters, scores = {}, []
+    for name, grid in config.classical.items():
+        if name == "sauvola":
+            windows = [int(window) for window in grid.first]
+            *best, table = tune_sauvola(pages, windows, grid.second)
+        else:
+            *best, table = tune_deblurring(DEBLURRING[name], pages, grid.first, grid.second)
+        parameters[name] = Parameters(*map(float, best))
+        tried = {f"{first:g}, {second:g}": value for (first, second), value in table.items()}
+        scores.append(
+            Score(
+                stage="nafdpm_classical",
+                variant=name,
+                dataset={"card": "+".join(sets), "split": split, "items": len(pages)},
+                values=[Value(metric, max(tried.values()), tried)],
+                budget=asdict(parameters[name]),
+                note="the best of the grid; items are its points",
+            )
+        )
+    return Tuned(parameters, scores)
+
+
+def write_parameters(parameters: Mapping[str, Parameters], folder: Path) -> None:
+    """Write the choices as `parameters.json`."""
+    write_json(folder / PARAMETERS, {name: asdict(chosen) for name, chosen in parameters.items()})
+
+
+def read_parameters(folder: Path) -> dict[str, Parameters]:
+    """Return the choices that `write_parameters` wrote.
+
+    Raises:
+        FileError: if they are missing or damaged.
+    """
+    path = folder / PARAMETERS
+    try:
+        return {name: Parameters(**chosen) for name, chosen in read_json(path).items()}
+    except (AttributeError, TypeError) as error:
+        raise FileError(f"{path}: not parameters ({error}); run the stage again") from error
 
 
 def otsu(grey: Grey) -> Mask:
@@ -121,6 +202,12 @@ def wiener(image: Image, psf: NDArray[np.float64], balance: float) -> Image:
 def wiener_disc(image: Image, radius: float, balance: float) -> Image:
     """Return `image` by `wiener` with the point spread `defocus_kernel(radius)`."""
     return wiener(image, defocus_kernel(radius), balance)
+
+
+DEBLURRING: Mapping[str, Callable[[Image, float, float], Image]] = {
+    "unsharp": unsharp,
+    "wiener": wiener_disc,
+}
 
 
 def tune_deblurring(

@@ -1,0 +1,1 @@
+"""Diffusion: noise schedules, objectives, and sampling through the schedulers of diffusers."""

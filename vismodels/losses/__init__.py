@@ -1,0 +1,1 @@
+"""Losses that more than one method could use, as functions of tensors."""

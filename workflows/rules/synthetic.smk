@@ -1,0 +1,26 @@
+"""Rendered pages: text whose every word is known, blurred or worn."""
+
+from vismodels.synthetic.page_sets import PageSetConfig
+
+SYNTHETIC_SEED = 0  # of all generated data: other seeds vary the methods, not the data
+PAGE_SETS = {
+    name: settings(f"pages.{name}", PageSetConfig) for name in checked(lookup, config, "pages")
+}
+
+
+rule synthetic_pages:
+    output:
+        manifest=f"{RESULTS}/pages/{{card}}/seed{{seed}}/manifest.json",
+        scores=f"{RESULTS}/pages/{{card}}/seed{{seed}}/scores.json",
+    log:
+        f"{LOGS}/synthetic_pages/{{card}}_seed{{seed}}.log",
+    benchmark:
+        f"{BENCHMARKS}/synthetic_pages/{{card}}_seed{{seed}}.tsv"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        **tracked("synthetic_pages.py", "pages.{card}"),
+    script:
+        "../scripts/synthetic_pages.py"

@@ -1,0 +1,12 @@
+"""Render one set of pages, and degrade them."""
+
+from script_tools import stage
+
+from vismodels.data.pages import write_pages
+from vismodels.synthetic.page_sets import SPLITS, PageSetConfig, make_pages, score_pages
+
+with stage(snakemake, PageSetConfig) as s:
+    sets = {split: make_pages(s.config, split, s.seed) for split in SPLITS}
+    for split, pages in sets.items():
+        write_pages(pages, s.folder / split)
+    s.write(score_pages("synthetic_pages", s.wildcards["card"], s.config, sets, s.seed))
