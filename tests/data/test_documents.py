@@ -289,7 +289,7 @@ def test_pages_that_changed_since_they_were_acquired_are_refused(root, tmp_path)
 
 def test_the_scans_of_scikit_image_are_read_as_rgb(tmp_path):
     write_acquired(acquire("wheel_scans", tmp_path), tmp_path / "acquired")
-    scans = read_scans("wheel_scans", tmp_path, tmp_path / "acquired")
+    scans = read_scans(["wheel_scans"], tmp_path, [tmp_path / "acquired"])
     assert {name: image.shape for name, image in scans.items()} == {
         "page": (191, 384, 3),
         "text": (172, 448, 3),
@@ -300,10 +300,10 @@ def test_the_scans_of_scikit_image_are_read_as_rgb(tmp_path):
 def test_scans_that_changed_since_they_were_acquired_are_refused(root, tmp_path):
     put(root, "a.png", scan())
     write_acquired(acquire("Letters", root), tmp_path / "acquired")
-    assert np.array_equal(read_scans("Letters", root, tmp_path / "acquired")["a"], scan())
+    assert np.array_equal(read_scans(["Letters"], root, [tmp_path / "acquired"])["a"], scan())
     put(root, "a.png", scan(1))
     with pytest.raises(FileError, match="not what was acquired"):
-        read_scans("Letters", root, tmp_path / "acquired")
+        read_scans(["Letters"], root, [tmp_path / "acquired"])
 
 
 @pytest.mark.parametrize(

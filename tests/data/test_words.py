@@ -189,7 +189,9 @@ def test_the_ink_is_in_the_middle_and_the_span_says_where(data):
     rows = (crop < 1).any(dim=2)[0].nonzero().flatten()
     above = 5 - max(5 - margin, 0)
     start = int(rows[0]) + min(above, (12 - 4) // 2)
-    assert torch.equal(crop[0, start : start + 4, span.left : span.right], image[0, 5:9, left:right])
+    assert torch.equal(
+        crop[0, start : start + 4, span.left : span.right], image[0, 5:9, left:right]
+    )
 
 
 def test_gradients_flow_to_the_pixels_of_the_crop_and_no_others():
@@ -226,7 +228,7 @@ def test_images_without_words_have_no_crops():
     ],
 )
 def test_a_box_that_leaves_image_or_canvas_is_an_error_that_names_the_word(box):
-    with pytest.raises(ValueError, match="the word 'ab' takes .* must lie inside the image"):
+    with pytest.raises(ValueError, match=r"the word 'ab' takes .* must lie inside the image"):
         word_crop(page(), word("ab", *box), size=(25, 28))
 
 

@@ -17,6 +17,9 @@ SMALL = {
 }
 
 
+LATE = [1, 2, 3, 4, 5, 6]  # all but the first
+
+
 def small(**changes):
     return CRNN(**{**SMALL, **changes})
 
@@ -30,10 +33,10 @@ def test_it_has_the_published_number_of_parameters():
     assert parameters(CRNN()) == 8_755_168 + 513  # one class more: 2 x 256 weights and a bias
 
 
-def test_the_recognizer_of_the_default_run_is_twenty_times_smaller():
-    widths = (16, 32, 64, 64, 96, 96, 96)
-    model = CRNN(1, 97, widths, hidden=96, recurrent_layers=1, normalized=range(1, 7))
-    assert parameters(model) == 404_225
+def test_a_small_recognizer_is_thirty_times_smaller():
+    widths = (12, 24, 48, 48, 64, 64, 96)
+    model = CRNN(1, 97, widths, hidden=96, recurrent_layers=1, normalized=LATE)
+    assert parameters(model) == 291_649
 
 
 def test_the_default_classes_are_those_of_the_default_alphabet():
@@ -125,14 +128,14 @@ def test_which_convolutions_are_normalized_is_an_argument():
 
     assert norms() == [5, 5]
     assert norms(normalized=()) == []
-    assert norms(normalized=range(1, 7)) == [3, 4, 4, 5, 5, 6]
+    assert norms(normalized=LATE) == [3, 4, 4, 5, 5, 6]
 
 
 def test_a_saved_config_holds_plain_lists_and_builds_the_model_again(tmp_path):
-    small(normalized=range(1, 7)).save_pretrained(tmp_path)
+    small(normalized=LATE).save_pretrained(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
     assert config["widths"] == [2, 3, 4, 4, 5, 5, 6]
-    assert parameters(CRNN.from_pretrained(tmp_path)) == parameters(small(normalized=range(1, 7)))
+    assert parameters(CRNN.from_pretrained(tmp_path)) == parameters(small(normalized=LATE))
 
 
 def test_it_is_registered_for_text_recognition():
@@ -152,6 +155,12 @@ def test_it_is_registered_for_text_recognition():
 )
 def test_impossible_sizes_are_errors_that_name_them(changes, message):
     with pytest.raises(ValueError, match=message):
+        small(**changes)
+
+
+@pytest.mark.parametrize("changes", [{"normalized": range(4, 6)}, {"widths": iter([1] * 7)}])
+def test_sizes_that_could_not_be_stored_are_an_error(changes):
+    with pytest.raises(TypeError, match="expected a list or a tuple, which is stored"):
         small(**changes)
 
 

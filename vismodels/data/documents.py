@@ -80,16 +80,26 @@ def read_document_pages(prepared: Sequence[Path], split: str) -> list[PagePair]:
     return pages
 
 
-def read_scans(name: str, data_root: Path | str, acquired: Path) -> dict[str, Image]:
-    """Return the images of a set without ground truth: page -> (H, W, 3) uint8 RGB.
+def read_scans(
+    names: Sequence[str], data_root: Path | str, acquired: Sequence[Path]
+) -> dict[str, Image]:
+    """Return the images of sets without ground truth: page -> (H, W, 3) uint8 RGB.
+
+    Args:
+        names: of the sets.
+        data_root: folder of the user's data sets.
+        acquired: folder of the stage `data_acquire` of each set.
 
     Raises:
         FileError: if the data changed since it was acquired, or an image cannot be read.
     """
-    found = locate(name, data_root)
-    _, items = read_acquired(acquired)
-    refuse_changed(found, items)
-    return {Path(item).stem: read_page(path) for item, path in found.files.items()}
+    scans: dict[str, Image] = {}
+    for name, folder in zip(names, acquired, strict=True):
+        found = locate(name, data_root)
+        _, items = read_acquired(folder)
+        refuse_changed(found, items)
+        scans |= {Path(item).stem: read_page(path) for item, path in found.files.items()}
+    return scans
 
 
 def match_pairs(files: Mapping[str, Path]) -> dict[str, tuple[Path, Path]]:

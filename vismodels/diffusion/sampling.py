@@ -35,7 +35,7 @@ def sample(
             f"{scheduler.config.prediction_type!r}; leave clip at None"
         )
     scheduler.set_timesteps(num_steps, device=noise.device)
-    noisy = noise * scheduler.init_noise_sigma
+    noisy: Tensor = noise * scheduler.init_noise_sigma
     for timestep in scheduler.timesteps:
         scaled = scheduler.scale_model_input(noisy, timestep)
         prediction = denoise(scaled, timestep[None])

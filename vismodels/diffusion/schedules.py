@@ -47,7 +47,7 @@ def solver(
         final_sigma: `zero` ends at the network's last estimate; `sigma_min` keeps the noise of the
             first timestep, as the solver of the published code does.
     """
-    return DPMSolverMultistepScheduler(
+    scheduler: DPMSolverMultistepScheduler = DPMSolverMultistepScheduler(
         num_train_timesteps=len(betas),
         trained_betas=betas.tolist(),
         algorithm_type="dpmsolver++",
@@ -57,3 +57,4 @@ def solver(
         final_sigmas_type=final_sigma,
         thresholding=False,
     )
+    return scheduler

@@ -16,17 +16,33 @@ if TYPE_CHECKING:
 def ctc_loss(log_probs: Tensor, labels: Sequence[str], alphabet: Alphabet) -> Tensor:
     """Return the mean over words of the negative log-likelihood per character.
 
-    Each word's loss is divided by its length, as the mean of `nn.CTCLoss`. A label that needs more
-    frames than there are (its characters and a blank between equal neighbors) has loss 0 and no
-    gradient; in the published code it makes the loss infinite.
+    The mean of `ctc_losses`, and that of `nn.CTCLoss`.
 
     Args:
         log_probs: (B, T, K), normalized over the classes K = `alphabet.classes`.
-        labels: the text of each item; an empty one is divided by 1.
+        labels: the text of each item.
         alphabet: gives the classes of the characters and the blank.
 
     Returns:
         A scalar, 0 if there is no item.
+
+    Raises:
+        ValueError: as `ctc_losses`.
+    """
+    losses = ctc_losses(log_probs, labels, alphabet)
+    return losses.mean() if labels else log_probs.sum()
+
+
+def ctc_losses(log_probs: Tensor, labels: Sequence[str], alphabet: Alphabet) -> Tensor:
+    """Return the negative log-likelihood per character of each word, (B,).
+
+    A label that needs more frames than there are (its characters and a blank between equal
+    neighbors) has loss 0 and no gradient; in the published code it makes the loss infinite.
+
+    Args:
+        log_probs: (B, T, K), normalized over the classes K = `alphabet.classes`.
+        labels: the text of each item; the loss of an empty one is divided by 1.
+        alphabet: gives the classes of the characters and the blank.
 
     Raises:
         ValueError: if there are not B labels of K classes, or a label has a foreign character.
@@ -38,17 +54,20 @@ def ctc_loss(log_probs: Tensor, labels: Sequence[str], alphabet: Alphabet) -> Te
             f"got {tuple(log_probs.shape)}"
         )
     if not labels:
-        return log_probs.sum()
+        return log_probs.new_zeros(0)
     codes = [alphabet.encode(label) for label in labels]
     flat = [code for label in codes for code in label]
-    return functional.ctc_loss(
+    lengths = torch.tensor([len(label) for label in codes], dtype=torch.long)
+    losses: Tensor = functional.ctc_loss(
         log_probs.transpose(0, 1),
         torch.tensor(flat, dtype=torch.long, device=log_probs.device),
         torch.full((items,), frames, dtype=torch.long),
-        torch.tensor([len(label) for label in codes], dtype=torch.long),
+        lengths,
         blank=alphabet.BLANK,
+        reduction="none",
         zero_infinity=True,
     )
+    return losses / lengths.clamp(min=1).to(losses)
 
 
 def aligned_loss(log_probs: Tensor, alignment: Tensor) -> Tensor:

@@ -21,8 +21,8 @@ CER_RAPIDOCR = Metric(
     "cer_rapidocr",
     "CER, RapidOCR",
     higher_is_better=False,
-    protocol="as CER, of the text that RapidOCR finds on the page by itself, without blanks on both "
-    "sides",
+    protocol="as CER, of the text that RapidOCR finds on the page by itself; without blanks on "
+    "both sides",
 )
 OCR_LOSS = Metric(
     "ocr_loss",

@@ -8,7 +8,7 @@ overlap, with weights that sum to 1 at every pixel.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import pairwise, product
 
 import torch
 from torch import Tensor
@@ -159,7 +159,7 @@ def _spread(size: int, tile: int, overlap: int, multiple_of: int) -> tuple[int, 
 def _axis_weights(size: int, edge: int, starts: Sequence[int]) -> Tensor:
     """Return the weights along one axis, (tiles, edge) in float64, which sum to 1 at each pixel."""
     weights = torch.ones(len(starts), edge, dtype=torch.float64)
-    for number, (first, second) in enumerate(zip(starts, starts[1:], strict=False)):
+    for number, (first, second) in enumerate(pairwise(starts)):
         shared = first + edge - second
         phase = (torch.arange(shared, dtype=torch.float64) + 0.5) / shared
         rise = (1 - torch.cos(math.pi * phase)) / 2

@@ -63,6 +63,7 @@ class CRNN(
 
     Raises:
         ValueError: for a size below 1, another number of widths, or an unknown convolution.
+        TypeError: if `widths` or `normalized` is neither a list nor a tuple.
     """
 
     def __init__(
@@ -75,6 +76,11 @@ class CRNN(
         normalized: Sequence[int] = (4, 5),
     ) -> None:
         super().__init__()
+        for sizes in (widths, normalized):
+            if not isinstance(sizes, (list, tuple)):
+                raise TypeError(
+                    f"expected a list or a tuple, which is stored with the weights, got {sizes!r}"
+                )
         if len(widths) != CONVOLUTIONS:
             raise ValueError(f"expected {CONVOLUTIONS} widths, got {len(widths)}: {tuple(widths)}")
         if min(image_channels, classes, hidden, recurrent_layers, *widths) < 1:
@@ -112,8 +118,8 @@ class CRNN(
         """Draw all weights anew.
 
         He-normal convolutions; Xavier-uniform gates and classifier, orthogonal recurrent gates;
-        biases are zero, those of the forget gates one. PyTorch's own, smaller LSTM weights triple
-        the iterations until the first letters are read.
+        biases are zero, those of the forget gates one. With PyTorch's own, smaller LSTM weights a
+        training of 400 iterations read three times as many characters wrong.
 
         Args:
             generator: source of randomness; None for PyTorch's global one.
@@ -159,8 +165,7 @@ class CRNN(
             )
         if not image.is_floating_point():
             raise TypeError(f"expected values in [0, 1], got {image.dtype}; divide by 255 first")
-        # In this order of memory the convolutions take two thirds of the time on CPUs.
-        features = self.convolutions(image.contiguous(memory_format=torch.channels_last))
+        features = self.convolutions(image)
         frames, _ = self.recurrence(features.mean(dim=2).transpose(1, 2).contiguous())
         logits: Tensor = self.classifier(frames)
         return logits.log_softmax(dim=2)

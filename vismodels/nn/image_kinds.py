@@ -90,7 +90,7 @@ def to_unit(pixels: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
 
 
 def from_unit(values: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return values as pixels of `dtype`: clipped to [0, 1], for uint8 rounded, for bool cut at 1/2.
+    """Return values clipped to [0, 1] as pixels of `dtype`: rounded for uint8, cut for bool.
 
     Args:
         values: any shape, floating point; 0.5 counts as white.
@@ -98,10 +98,10 @@ def from_unit(values: Tensor, dtype: torch.dtype) -> Tensor:
     """
     if dtype == torch.bool:
         return values >= 0.5
-    return eight_bit(values) if dtype == torch.uint8 else values.clamp(0, 1).to(dtype)
+    return _eight_bit(values) if dtype == torch.uint8 else values.clamp(0, 1).to(dtype)
 
 
-def eight_bit(values: Tensor) -> Tensor:
+def _eight_bit(values: Tensor) -> Tensor:
     """Return values in [0, 1], clipped, as whole numbers in 0..255, rounded half up."""
     exact = torch.promote_types(values.dtype, torch.float32)  # bfloat16 has no 255.5
     return (values.to(exact).clamp(0, 1) * 255 + 0.5).floor().to(torch.uint8)
@@ -116,8 +116,8 @@ def to_grey(color: Tensor) -> Tensor:
 def wrong_dtype(dtype: Any, expected: str) -> str:
     """Return the message for values of another dtype than `expected` or floating point."""
     return (
-        f"expected {expected} or floating-point values in [0, 1], got {dtype}; convert to float and "
-        "divide by the value of white"
+        f"expected {expected} or floating-point values in [0, 1], got {dtype}; convert to float "
+        "and divide by the value of white"
     )
 
 

@@ -1,7 +1,7 @@
 """The base of all super-resolution networks, and the entry that enlarges a user's image."""
 
 from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,6 +11,14 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vismodels.nn.image_kinds import (
+    AnyImage,
+    from_unit,
+    like_image,
+    to_tensor,
+    to_unit,
+    wrong_dtype,
+)
 from vismodels.nn.modes import evaluation_mode
 from vismodels.nn.tiles import compute_in_tiles
 
@@ -25,8 +33,6 @@ MODEL_CARD = """\
 A super-resolution network of the Python package vismodels. Input: RGB in [0, 1], (B, 3, h, w).
 Output: (B, 3, scale * h, scale * w), not clamped.
 """
-
-AnyImage = TypeVar("AnyImage", bound=Image.Image | NDArray[Any] | Tensor)
 
 
 class SuperResolutionNetwork(
@@ -96,18 +102,14 @@ class SuperResolutionNetwork(
         weight = next(self.parameters())
 
         def enlarge(part: Tensor) -> Tensor:
-            low = part.contiguous().to(weight.device, weight.dtype)
-            if part.dtype == torch.uint8:
-                low = low / 255
-            high: Tensor = self(low)
-            high = _eight_bit(high) if part.dtype == torch.uint8 else high.clamp(0, 1)
-            return high.to(part)  # its dtype and device
+            low = to_unit(part.contiguous().to(weight.device), weight.dtype)
+            return from_unit(self(low), part.dtype).to(part.device)
 
         with torch.no_grad(), evaluation_mode(self):
             enlarged = compute_in_tiles(
                 enlarge, pixels, tile=tile, overlap=overlap, scale=self.scale
             )
-        return cast(AnyImage, _like(image, enlarged))
+        return like_image(enlarged, image)
 
 
 def check_image(image: Tensor) -> None:
@@ -167,14 +169,13 @@ def shrink_(layer: nn.Module, factor: float) -> None:
 
 
 def _pixels(image: Image.Image | NDArray[Any] | Tensor) -> Tensor:
-    """Return a checked image of any kind as (B, 3, h, w), of its own dtype and on its device."""
+    """Return a checked RGB image as (B, 3, h, w), of its own dtype and on its device."""
     if isinstance(image, Image.Image):
         if image.mode != "RGB":
             raise ValueError(
                 f"expected RGB, got mode {image.mode!r}; convert it with "
                 'image.convert("RGB"), which drops an alpha channel'
             )
-        pixels = _channels_first(np.array(image))
     elif isinstance(image, np.ndarray):
         if image.ndim != 3 or image.shape[2] != IMAGE_CHANNELS:
             raise ValueError(
@@ -182,58 +183,15 @@ def _pixels(image: Image.Image | NDArray[Any] | Tensor) -> Tensor:
                 "grey with np.stack([image] * 3, axis=-1), alpha with image[..., :3], channels "
                 "first with np.moveaxis(image, 0, -1)"
             )
-        native = image.dtype.newbyteorder("=")
-        if native not in (np.uint8, np.float16, np.float32, np.float64):
-            raise TypeError(_wrong_dtype(image.dtype))
-        pixels = _channels_first(np.array(image, native, order="C"))
-    elif isinstance(image, Tensor):
-        if image.ndim not in (3, 4) or image.shape[-3] != IMAGE_CHANNELS:
-            raise ValueError(
-                f"expected RGB, a tensor (3, h, w) or (B, 3, h, w), got shape "
-                f"{tuple(image.shape)}; make it RGB first: grey with image.expand(3, -1, -1), "
-                "alpha with image[..., :3, :, :], channels last with image.movedim(-1, -3)"
-            )
-        if image.dtype != torch.uint8 and not image.is_floating_point():
-            raise TypeError(_wrong_dtype(image.dtype))
-        pixels = image if image.ndim == 4 else image[None]
-    else:
-        raise TypeError(
-            "expected a PIL image, a NumPy array or a tensor, got "
-            f"{type(image).__name__}; read a file with vismodels.data.images.read_image"
+    elif isinstance(image, Tensor) and (
+        image.ndim not in (3, 4) or image.shape[-3] != IMAGE_CHANNELS
+    ):
+        raise ValueError(
+            f"expected RGB, a tensor (3, h, w) or (B, 3, h, w), got shape "
+            f"{tuple(image.shape)}; make it RGB first: grey with image.expand(3, -1, -1), "
+            "alpha with image[..., :3, :, :], channels last with image.movedim(-1, -3)"
         )
-    if pixels.numel() == 0:
-        raise ValueError(f"expected an image with pixels, got shape {tuple(pixels.shape)}")
-    if pixels.is_floating_point():
-        low, high = (value.item() for value in pixels.detach().aminmax())
-        if not (low >= 0 and high <= 1):  # in this form it catches NaN
-            raise ValueError(
-                f"expected values in [0, 1], got {low:g} to {high:g}; divide 8-bit values by 255, "
-                "clip what interpolation overshot"
-            )
+    pixels = to_tensor(image)
+    if pixels.dtype == torch.bool:
+        raise TypeError(wrong_dtype("bool", "uint8"))
     return pixels
-
-
-def _wrong_dtype(dtype: Any) -> str:
-    return (
-        f"expected uint8 or floating-point values in [0, 1], got {dtype}; convert to float and "
-        "divide by the value of white"
-    )
-
-
-def _channels_first(image: NDArray[Any]) -> Tensor:
-    """Return an (H, W, 3) array as (1, 3, H, W); shares memory."""
-    return torch.from_numpy(image).permute(2, 0, 1)[None]
-
-
-def _eight_bit(image: Tensor) -> Tensor:
-    """Return values in [0, 1], clipped, as whole numbers in 0..255, rounded half up."""
-    exact = torch.promote_types(image.dtype, torch.float32)  # bfloat16 has no 255.5
-    return (image.to(exact).clamp(0, 1) * 255 + 0.5).floor().to(torch.uint8)
-
-
-def _like(image: Image.Image | NDArray[Any] | Tensor, enlarged: Tensor) -> Any:
-    """Return (B, 3, H, W) pixels as an image of the kind of `image`."""
-    if isinstance(image, Tensor):
-        return enlarged if image.ndim == 4 else enlarged[0]
-    array = enlarged[0].permute(1, 2, 0).contiguous().numpy()
-    return Image.fromarray(array) if isinstance(image, Image.Image) else array

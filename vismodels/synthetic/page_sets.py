@@ -27,6 +27,7 @@ from vismodels.synthetic.typesetting import PageStyle
 
 SPLITS: tuple[Split, ...] = get_args(Split)
 
+
 def _known(name: str) -> str:
     return find_face(name).name
 

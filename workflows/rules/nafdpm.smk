@@ -13,6 +13,8 @@ def page_set(name):
     if name in PAGE_SETS:
         rendered = rules.synthetic_pages.output.manifest
         return expand(rendered, card=name, seed=SYNTHETIC_SEED)[0]
+    if name in ND.labels:
+        return expand(rules.nafdpm_labels.output.manifest, card=name)[0]
     return expand(rules.data_documents.output.manifest, card=name)[0]
 
 
@@ -46,6 +48,26 @@ ND_RENDERED = [
     for name in PAGE_SETS
     if name in {n for sets in ND_SETS.values() for use in ("train", "test") for n in sets[use]}
 ]
+
+
+rule nafdpm_labels:
+    input:
+        pages=rules.data_documents.output.manifest,
+    output:
+        manifest=f"{ND_FOLDER}/labels/{{card}}/manifest.json",
+        scores=f"{ND_FOLDER}/labels/{{card}}/scores.json",
+    log:
+        f"{LOGS}/nafdpm_labels/{{card}}.log",
+    benchmark:
+        f"{BENCHMARKS}/nafdpm_labels/{{card}}.tsv"
+    threads: 1
+    resources:
+        mem_mb=ND_MEMORY,
+        runtime=1440,
+    params:
+        **tracked("nafdpm_labels.py", "nafdpm.labels.{card}"),
+    script:
+        "../scripts/nafdpm_labels.py"
 
 
 rule nafdpm_recognizer:
@@ -190,6 +212,7 @@ rule nafdpm_score:
             rules.nafdpm_recognizer.output.manifest, recognizer="judge", seed=ND.seeds[0]
         ),
         tests=page_sets("test"),
+        scans=expand(rules.data_acquire.output.manifest, card=ND.scans),
     output:
         manifest=f"{ND_FOLDER}/score/{{task}}/manifest.json",
         scores=f"{ND_FOLDER}/score/{{task}}/scores.json",
@@ -211,10 +234,12 @@ rule nafdpm_score:
                 "pages": "nafdpm.tasks.{task}.pages",
                 "models": "nafdpm.tasks.{task}.models",
                 "arms": "nafdpm.tasks.{task}.arms",
+                "scans": "nafdpm.scans",
                 "scoring": "nafdpm.tasks.{task}.scoring",
             },
         ),
         sets=lambda wildcards: ND_SETS[wildcards.task]["test"],
+        data_root=RUN_CONFIG.data_root,
     script:
         "../scripts/nafdpm_score.py"
 

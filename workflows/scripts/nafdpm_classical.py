@@ -1,4 +1,4 @@
-"""Choose the parameters of the classical baselines of a task, on pages that are not for the test."""
+"""Choose the parameters of a task's classical baselines, on pages that are not for the test."""
 
 from script_tools import stage
 

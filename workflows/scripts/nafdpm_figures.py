@@ -8,18 +8,13 @@ from vismodels.methods.nafdpm.config import NAFDPMConfig
 from vismodels.methods.nafdpm.figures import draw_figures
 
 with stage(snakemake, NAFDPMConfig) as s:
-    scans = {
-        name: scan
-        for card, acquired in zip(s.config.scans, s.input["scans"], strict=True)
-        for name, scan in read_scans(card, s.params.data_root, acquired).items()
-    }
     write_pictures(
         s.folder,
         draw_figures(
             s.config,
             models={"deblurring": s.input["deblurring"], "binarization": s.input["binarization"]},
             scored=s.input["scored"],
-            scans=scans,
+            scans=read_scans(s.config.scans, s.params.data_root, s.input["scans"]),
             folder=s.folder,
         ),
     )

@@ -3,12 +3,12 @@
 from script_tools import stage
 
 from vismodels.checkpoint import load_weights
-from vismodels.data.documents import read_document_pages
+from vismodels.data.documents import read_document_pages, read_scans
 from vismodels.methods.nafdpm.classical import read_parameters
 from vismodels.methods.nafdpm.config import ScoreConfig
-from vismodels.methods.nafdpm.pipeline import load_pipelines
 from vismodels.methods.nafdpm.reading import Readers
-from vismodels.methods.nafdpm.score import score, write_windows
+from vismodels.methods.nafdpm.score import score, write_pictures
+from vismodels.methods.nafdpm.trained import load_pipelines
 from vismodels.nn.crnn import CRNN
 
 with stage(snakemake, ScoreConfig) as s:
@@ -23,6 +23,7 @@ with stage(snakemake, ScoreConfig) as s:
             for name, folder in zip(s.params.sets, s.input["tests"], strict=True)
         },
         Readers(judge, s.config.scoring.engines, s.config.scoring.engine_pages),
+        read_scans(s.config.scans, s.params.data_root, s.input["scans"]),
     )
-    write_windows(scored.windows, s.folder)
+    write_pictures(scored, s.folder)
     s.write(scored.scores)

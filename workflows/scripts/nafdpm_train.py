@@ -4,8 +4,9 @@ from script_tools import stage
 
 from vismodels.data.documents import read_document_pages
 from vismodels.methods.nafdpm.config import TrainConfig
-from vismodels.methods.nafdpm.pipeline import save_pipeline
+from vismodels.methods.nafdpm.storage import save_pipeline
 from vismodels.methods.nafdpm.train import train
+from vismodels.methods.nafdpm.trained import PIPELINE
 
 with stage(snakemake, TrainConfig) as s:
     trained = train(
@@ -18,7 +19,7 @@ with stage(snakemake, TrainConfig) as s:
         device=s.device,
         checkpoint_dir=s.checkpoint_dir,
     )
-    save_pipeline(trained.pipeline, s.folder / "pipeline")
+    save_pipeline(trained.pipeline, s.folder / PIPELINE)
     trained.losses.to_csv(s.folder / "losses.csv")
     trained.validation.to_csv(s.folder / "validation.csv")
     s.write([trained.score])

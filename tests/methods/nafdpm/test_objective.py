@@ -68,9 +68,7 @@ def test_l1_replaces_every_square(images):
 
 @pytest.mark.parametrize("times", ["uniform", "late"])
 def test_timesteps_lie_in_the_schedule_and_repeat_with_the_seed(times):
-    drawn = [
-        draw_timesteps(20_000, 100, times, torch.Generator().manual_seed(3)) for _ in range(2)
-    ]
+    drawn = [draw_timesteps(20_000, 100, times, torch.Generator().manual_seed(3)) for _ in range(2)]
     assert torch.equal(*drawn)
     assert (drawn[0].min(), drawn[0].max()) == (0, 99)
 

@@ -15,6 +15,7 @@ from pydantic import (
     model_validator,
 )
 
+from vismodels.arms import WithoutNulls
 from vismodels.config import Config, suggestion
 from vismodels.data.manifest import SetName
 from vismodels.methods.nafdpm.recognizer_config import RecognizerConfig
@@ -150,8 +151,14 @@ TUNED_ON: dict[Task, Literal["train", "validation"]] = {
 }
 
 
+class LabelsConfig(Config):
+    """The stage `labels`: who reads the words of a set of pages that knows none."""
+
+    engine: Engine
+
+
 class PagesConfig(Config):
-    """Which sets of pages serve which purpose: rendered sets, data cards, or folders in `dibco/`."""
+    """Which sets of pages serve which purpose: rendered ones, data cards, folders in `dibco/`."""
 
     train: Annotated[tuple[SetName, ...], Field(min_length=1)]
     validation: Annotated[tuple[SetName, ...], Field(min_length=1)]
@@ -168,6 +175,10 @@ class ModelConfig(Config):
     objective: ObjectiveConfig = ObjectiveConfig()
     iterations: PositiveInt | None = None  # where they differ from the training's
     predictor_iterations: NonNegativeInt | None = None
+
+
+Models = Annotated[dict[Name, ModelConfig], WithoutNulls()]
+Arms = Annotated[dict[Name, ArmConfig], WithoutNulls()]
 
 
 class TrainConfig(Config):
@@ -192,7 +203,7 @@ class FinetuneConfig(Config):
     """The stage `finetune`: one arm, one seed, all from the same trained model."""
 
     pages: PagesConfig
-    models: dict[Name, ModelConfig]
+    models: Models
     finetuned: Name
     arm: ArmConfig
     finetuning: FinetuningConfig
@@ -224,11 +235,14 @@ class ClassicalGrid(Config):
     second: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)]  # k, amount or balance
 
 
+Grids = Annotated[dict[Name, ClassicalGrid], WithoutNulls()]
+
+
 class ClassicalConfig(Config):
     """The stage `classical`."""
 
     pages: PagesConfig
-    classical: dict[Name, ClassicalGrid]
+    classical: Grids
 
 
 class Window(Config):
@@ -260,6 +274,7 @@ class ScoringConfig(Config):
     engine_pages: NonNegativeInt  # the number of pages of a set that they read, of one seed
     tile: PositiveInt  # edge of the tiles, pixels
     overlap: NonNegativeInt  # of neighbouring tiles, pixels
+    scanned: Name  # the model or arm that restores the scans
     shown: tuple[str, ...]  # the variants whose windows the report shows
     windows: tuple[Window, ...]
     bounds: tuple[Bound, ...]
@@ -270,8 +285,9 @@ class ScoreConfig(Config):
 
     seeds: tuple[NonNegativeInt, ...]
     pages: PagesConfig
-    models: dict[Name, ModelConfig]
-    arms: dict[Name, ArmConfig]
+    models: Models
+    arms: Arms
+    scans: tuple[SetName, ...]
     scoring: ScoringConfig
 
 
@@ -279,12 +295,12 @@ class TaskConfig(Config):
     """A task: pages, models, what they are compared with, how they are scored."""
 
     pages: PagesConfig
-    models: dict[Name, ModelConfig]
+    models: Models
     training: TrainingConfig
     finetuned: Name | None = None  # the model that all arms start from
     finetuning: FinetuningConfig | None = None
-    arms: dict[Name, ArmConfig] = Field(default_factory=dict)
-    classical: dict[Name, ClassicalGrid]
+    arms: Arms = Field(default_factory=dict)
+    classical: Grids
     scoring: ScoringConfig
 
     @model_validator(mode="after")
@@ -299,6 +315,12 @@ class TaskConfig(Config):
                 f"finetuned is {self.finetuned!r}, which is no model"
                 f"{suggestion(self.finetuned, self.models)}"
             )
+        known = self.models.keys() | self.arms.keys()
+        if self.scoring.scanned not in known:
+            raise ValueError(
+                f"scoring.scanned is {self.scoring.scanned!r}, which is no model and no arm"
+                f"{suggestion(self.scoring.scanned, known)}"
+            )
         return self
 
 
@@ -307,7 +329,7 @@ class NAFDPMConfig(Config):
 
     seeds: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)]
     scans: tuple[SetName, ...]  # data cards of scans without ground truth, restored as pictures
-    scanned: "ScannedConfig"
+    labels: dict[SetName, LabelsConfig]  # sets of pages whose words an OCR engine is to find
     recognizers: "Recognizers"
     tasks: "Tasks"
 
@@ -315,19 +337,7 @@ class NAFDPMConfig(Config):
     def _seeds_differ(self) -> "NAFDPMConfig":
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds must differ, got {list(self.seeds)}")
-        for task in CLASSICAL:
-            section: TaskConfig = getattr(self.tasks, task)
-            name, known = getattr(self.scanned, task), section.models.keys() | section.arms.keys()
-            if name not in known:
-                raise ValueError(f"scanned.{task} is {name!r}{suggestion(name, known)}")
         return self
-
-
-class ScannedConfig(Config):
-    """Which model or arm of each task restores the scans."""
-
-    deblurring: Name
-    binarization: Name
 
 
 class Recognizers(Config):

@@ -11,9 +11,13 @@ from vismodels.data.documents import text_mask
 from vismodels.data.pages import Image, PagePair
 from vismodels.methods.nafdpm.config import Task
 from vismodels.methods.nafdpm.pipeline import NAFDPMPipeline
-from vismodels.metrics.binarization import BINARIZATION, GroundTruth, ground_truth
-from vismodels.metrics.binarization import measure_binarization
-from vismodels.metrics.document import F_MEASURE, empty_pages
+from vismodels.metrics.binarization import (
+    BINARIZATION,
+    GroundTruth,
+    ground_truth,
+    measure_binarization,
+)
+from vismodels.metrics.document import F_MEASURE, Mask, empty_pages
 from vismodels.metrics.general import MACS, PARAMETERS
 from vismodels.metrics.refinement import F_MEASURE_PREDICTED, PSNR_PREDICTED
 from vismodels.metrics.restoration import EDGE_MSE, PSNR, SSIM, edge_mse, psnr, ssim
@@ -76,12 +80,9 @@ def quality(pipeline: NAFDPMPipeline, pages: Sequence[PagePair]) -> list[Value]:
         pipeline: what restores.
         pages: not those of the test.
     """
-    one = 0 if pipeline.denoiser is None else 1
-    task: Task = pipeline.config.task
-    refined, predicted = {}, {}
-    for page in pages:
-        result = pipeline.restore_page(page.degraded, num_steps=one)
-        refined[page.name], predicted[page.name] = result.restored, result.predicted
+    refined = {page.name: pipeline.restore(page.degraded, num_steps=1) for page in pages}
+    predicted = {page.name: pipeline.restore(page.degraded, num_steps=0) for page in pages}
+    task: Task = pipeline.config["task"]
     if task == "binarization":
         truths = {page.name: ground_truth(text_mask(page.clean)) for page in pages}
         return [
@@ -120,6 +121,6 @@ def cost_values(pipeline: NAFDPMPipeline) -> list[Value]:
     ]
 
 
-def as_picture(mask: np.ndarray) -> Image:  # type: ignore[type-arg]
+def as_picture(mask: Mask) -> Image:
     """Return a text mask (H, W) as (H, W, 3) uint8, black text on white."""
     return np.repeat(np.where(mask, 0, 255).astype(np.uint8)[..., None], 3, axis=2)

@@ -3,12 +3,11 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from vismodels.data.images import read_image, write_png
+from vismodels.data.images import read_image
 from vismodels.data.pages import Image
 from vismodels.figures import Picture, draw_curves, figure_to
 from vismodels.methods.nafdpm.config import NAFDPMConfig, Task, TaskConfig
-from vismodels.methods.nafdpm.pipeline import NAFDPMPipeline, first_pipeline
-from vismodels.methods.nafdpm.score import WINDOWS
+from vismodels.methods.nafdpm.pictures import SCANS, WINDOWS
 from vismodels.metrics.document import F_MEASURE
 from vismodels.metrics.restoration import PSNR
 from vismodels.results import SCORES, Score, read_scores
@@ -138,8 +137,7 @@ def draw_windows(task: Task, config: TaskConfig, scored: Path, folder: Path) -> 
     for window in config.scoring.windows:
         stored = scored / WINDOWS / window.page
         panels = {
-            name: read_image(stored / f"{name}.png")
-            for name in ("input", *config.scoring.shown)
+            name: read_image(stored / f"{name}.png") for name in ("input", *config.scoring.shown)
         }
         pictures.append(
             draw_window(
@@ -153,25 +151,22 @@ def draw_windows(task: Task, config: TaskConfig, scored: Path, folder: Path) -> 
     return pictures
 
 
-def draw_scan(
-    name: str, scan: Image, pipelines: Mapping[str, NAFDPMPipeline], folder: Path
-) -> Picture:
-    """Restore a real scan without ground truth by each model, and draw it into `scan_<name>.png`.
+def draw_scan(name: str, scan: Image, scored: Mapping[Task, Path], folder: Path) -> Picture:
+    """Draw a real scan without ground truth, and what each task made of it, into `scan_<name>.png`.
 
     Args:
         name: of the scan.
         scan: (H, W, 3) uint8.
-        pipelines: what to call it -> model.
-        folder: where to draw; `scan_<name>_<model>.png` hold the results themselves.
+        scored: task -> folder of the stage `score`, which restored it.
+        folder: where to draw.
     """
-    panels = {"scan": scan}
-    for model, pipeline in pipelines.items():
-        panels[model] = pipeline.restore(scan, num_steps=1)
-        write_png(folder / f"scan_{name}_{model.replace(' ', '_')}.png", panels[model])
+    panels = {"scan": scan} | {
+        RESTORED[task]: read_image(place / SCANS / f"{name}.png") for task, place in scored.items()
+    }
     return draw_window(
         f"A real scan: “{name}”",
         "A scan that comes with scikit-image, without ground truth, restored by models that saw "
-        "rendered pages only, with one step.",
+        "rendered pages only.",
         panels,
         f"scan_{name}.png",
         folder,
@@ -195,8 +190,9 @@ def draw_figures(
         scans: name -> real scan.
         folder: where to draw.
     """
-    pictures, restorers = [], {}
-    for task, place in zip(TASKS, scored, strict=True):
+    places = dict(zip(TASKS, scored, strict=True))
+    pictures = []
+    for task, place in places.items():
         section: TaskConfig = getattr(config.tasks, task)
         scores = read_scores(place / SCORES)
         pictures += [
@@ -204,7 +200,4 @@ def draw_figures(
             draw_steps(scores, task, section.pages.test[0], folder),
             draw_courses(read_runs(models[task], "validation.csv"), task, folder),
         ]
-        name = getattr(config.scanned, task)
-        restorers[RESTORED[task]] = first_pipeline(models[task], name)
-    pictures += [draw_scan(name, scan, restorers, folder) for name, scan in scans.items()]
-    return pictures
+    return [*pictures, *(draw_scan(name, scan, places, folder) for name, scan in scans.items())]

@@ -100,9 +100,7 @@ def finetune(
         patch=settings.patch,
         channels=CHANNELS[task],
     )
-    pipeline = NAFDPMPipeline.from_model(
-        optimization.averaged, task, tile_size=max(settings.patch)
-    )
+    pipeline = NAFDPMPipeline.from_model(optimization.averaged, task, tile_size=max(settings.patch))
     if checkpoint_dir is not None:
         resume(checkpoint_dir, state, iterations=settings.iterations)
     for end in milestones(settings.iterations, settings.validate_every):
@@ -116,7 +114,9 @@ def finetune(
             log=losses,
         )
         if end not in course.iterations:
-            course.append(end, course_of(quality(pipeline, validation[: settings.validation_pages])))
+            course.append(
+                end, course_of(quality(pipeline, validation[: settings.validation_pages]))
+            )
     last = {what: fmean(curve[-settings.validate_every :]) for what, curve in losses.curves.items()}
     score = Score(
         stage="nafdpm_finetune",

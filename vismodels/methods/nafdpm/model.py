@@ -122,9 +122,9 @@ class PredictAndRefine(nn.Module):
         if self.denoiser is None or predictor_only:
             return Estimate(prediction, None, None, {"loss": first, "predictor": first})
         residual = clean - (prediction.detach() if objective.detach_target else prediction)
-        timesteps = draw_timesteps(
-            len(clean), self.diffusion.timesteps, objective.times, draws
-        ).to(clean.device)
+        timesteps = draw_timesteps(len(clean), self.diffusion.timesteps, objective.times, draws).to(
+            clean.device
+        )
         kept = self.alphas_cumprod[timesteps]  # type: ignore[index]
         noise = noise_like(tuple(clean.shape), draws, clean)
         noisy = add_noise(residual, noise, kept)
@@ -137,9 +137,7 @@ class PredictAndRefine(nn.Module):
             )
         else:
             signal = signal_from_noise(noisy, estimate, kept)
-            second = residual_loss(
-                estimate, noise, objective.high_frequency_weight, objective.loss
-            )
+            second = residual_loss(estimate, noise, objective.high_frequency_weight, objective.loss)
         losses = {
             "loss": second + objective.predictor_weight * first,
             "predictor": first,

@@ -47,9 +47,7 @@ def read(image: Image, engine: Engine) -> str | None:
     return None if found is None else page_text(found)
 
 
-def words(
-    image: Image, engine: Engine, least_confidence: float | None = None
-) -> list[Word] | None:
+def words(image: Image, engine: Engine, least_confidence: float | None = None) -> list[Word] | None:
     """Return what an engine reads on a page, piece by piece: labels instead of the true ones.
 
     Pieces are words for Tesseract. For RapidOCR they are whole lines, or what it takes for such,

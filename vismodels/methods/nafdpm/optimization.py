@@ -1,6 +1,7 @@
 """What both trainings of NAF-DPM share: optimizer, schedule, averaged weights, one update."""
 
 from collections.abc import Mapping
+from typing import Generic, TypeVar
 
 import torch
 from timm.scheduler.cosine_lr import CosineLRScheduler
@@ -11,8 +12,10 @@ from vismodels.methods.nafdpm.config import OptimizerConfig
 from vismodels.training.schedule import warmup_cosine
 from vismodels.training.state import Part
 
+Model = TypeVar("Model", bound=nn.Module)
 
-class Optimization:
+
+class Optimization(Generic[Model]):
     """AdamW with a schedule, and an average of the weights that is kept, stored and used.
 
     The published code has such an average and neither stores nor uses it.
@@ -23,7 +26,7 @@ class Optimization:
         iterations: of the whole training.
     """
 
-    def __init__(self, model: nn.Module, config: OptimizerConfig, iterations: int) -> None:
+    def __init__(self, model: Model, config: OptimizerConfig, iterations: int) -> None:
         self._model = model
         self._config = config
         self._optimizer = torch.optim.AdamW(
@@ -36,15 +39,21 @@ class Optimization:
         self._average = ModelEmaV3(model, decay=config.ema_decay, use_warmup=True)
 
     @property
-    def averaged(self) -> nn.Module:
+    def averaged(self) -> Model:
         """The model with the averaged weights."""
-        averaged: nn.Module = self._average.module
+        averaged: Model = self._average.module
         return averaged
 
     def parts(self) -> Mapping[str, Part]:
         """Return the parts of the train state, model included."""
-        parts = {"model": self._model, "optimizer": self._optimizer, "average": self._average}
-        return parts if self._scheduler is None else {**parts, "scheduler": self._scheduler}
+        parts: dict[str, Part] = {
+            "model": self._model,
+            "optimizer": self._optimizer,
+            "average": self._average,
+        }
+        if self._scheduler is not None:
+            parts["scheduler"] = self._scheduler
+        return parts
 
     def update(self, loss: Tensor, iteration: int) -> None:
         """Make one step down the gradient of `loss`.

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -93,7 +94,10 @@ def _patch(
         )
     images = (source.page.degraded, source.page.clean)
     if zoom == 1 and angle == 0:
-        pair = [_cut(image, centre, size, fill) for image, fill in zip(images, (None, WHITE), strict=True)]
+        pair = [
+            _cut(image, centre, size, fill)
+            for image, fill in zip(images, (None, WHITE), strict=True)
+        ]
     else:
         matrix = cv2.getRotationMatrix2D((float(centre[1]), float(centre[0])), angle, zoom)
         matrix[:, 2] += (size[1] / 2 - centre[1], size[0] / 2 - centre[0])
@@ -128,21 +132,21 @@ def _cut(image: Rows, centre: Sequence[int], size: tuple[int, int], fill: int | 
         slice(max(start, 0), start + edge) for start, edge in zip(starts, size, strict=True)
     )
     window: Rows = image[inside]
-    if any(pad for axis in pads for pad in axis):
-        mode = {"mode": "edge"} if fill is None else {"mode": "constant", "constant_values": fill}
-        window = np.pad(window, (*pads, (0, 0)), **mode)  # type: ignore[call-overload]
-    return window
+    if not any(pad for axis in pads for pad in axis):
+        return window
+    if fill is None:
+        return np.pad(window, (*pads, (0, 0)), mode="edge")
+    return np.pad(window, (*pads, (0, 0)), constant_values=fill)
 
 
 def _varied(
     image: Rows, channels: int, augmentation: AugmentationConfig, rng: np.random.Generator
 ) -> NDArray[np.float32]:
     """Return (h, w, C) in [0, 1] of (h, w, 3) uint8, with other tones and more noise."""
-    if channels == 1 and augmentation.channel_mix:
+    weights = LUMA
+    if augmentation.channel_mix:
         weights = rng.dirichlet(MIX_CONCENTRATION * LUMA).astype(np.float32)
-        varied = grey_or_rgb(image, channels, weights)
-    else:
-        varied = grey_or_rgb(image, channels)
+    varied: NDArray[Any] = grey_or_rgb(image, channels, weights)
     if augmentation.tone:
         gamma = math.exp(rng.normal(0, GAMMA_SPREAD * augmentation.tone))
         contrast = math.exp(rng.normal(0, CONTRAST_SPREAD * augmentation.tone))
@@ -164,7 +168,7 @@ def grey_or_rgb(
         channels: 3, or 1 for grey.
         weights: of red, green and blue in the grey; BT.601's unless given.
     """
-    levels = image.astype(np.float32) / WHITE
+    levels: NDArray[np.float32] = image.astype(np.float32) / np.float32(WHITE)
     return levels if channels == 3 else (levels @ weights)[..., None]
 
 

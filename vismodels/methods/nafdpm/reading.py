@@ -1,4 +1,4 @@
-"""Readers of restored pages: the judge at the known places of the words, OCR engines by themselves."""
+"""Readers of restored pages: the judge at the words' places, OCR engines by themselves."""
 
 from collections.abc import Mapping, Sequence
 
@@ -56,7 +56,7 @@ class Readers:
         for engine in self._engines if engines else ():
             read = {
                 page.name: cer(
-                    ocr_engines.read(results[page.name], engine),
+                    ocr_engines.read(results[page.name], engine) or "",  # it is installed
                     page_text(page.words),
                     ignore_blanks=engine in WITHOUT_BLANKS,
                 )

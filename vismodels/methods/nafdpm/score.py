@@ -8,23 +8,31 @@ from vismodels.data.documents import grey_levels
 from vismodels.data.images import write_png
 from vismodels.data.pages import Image, PagePair
 from vismodels.methods.nafdpm.classical import Parameters, otsu, sauvola, unsharp, wiener_disc
-from vismodels.methods.nafdpm.config import INPUT, CLEAN, Bound, Point, ScoringConfig, Task, Window
+from vismodels.methods.nafdpm.config import CLEAN, INPUT, Bound, Point, ScoringConfig, Task, Window
 from vismodels.methods.nafdpm.evaluation import Targets, as_picture, cost_values
-from vismodels.methods.nafdpm.pipeline import NAFDPMPipeline
+from vismodels.methods.nafdpm.pictures import SCANS, WINDOWS
+from vismodels.methods.nafdpm.pipeline import NUM_STEPS, NAFDPMPipeline
 from vismodels.methods.nafdpm.reading import Readers
+from vismodels.methods.nafdpm.trained import with_settings
 from vismodels.results import Gate, Score, Value
 
 STAGE = "nafdpm_score"
-WINDOWS = "windows"
 Restore = Callable[[Image], Image]
 
 
 @dataclass(frozen=True)
 class Scored:
-    """The records, and the windows to look at: (window, row) -> pixels."""
+    """The records, and what is to be looked at.
+
+    Args:
+        scores: one for each row and test set.
+        windows: (page, row) -> pixels of a window.
+        scans: name -> the scan as it was restored.
+    """
 
     scores: Sequence[Score]
     windows: Mapping[tuple[str, str], Image]
+    scans: Mapping[str, Image]
 
 
 @dataclass(frozen=True)
@@ -45,6 +53,7 @@ def score(
     classical: Mapping[str, Parameters],
     tests: Mapping[str, Sequence[PagePair]],
     readers: Readers,
+    scans: Mapping[str, Image],
 ) -> Scored:
     """Return the records of every row on every test set, and windows of the pages.
 
@@ -56,6 +65,7 @@ def score(
         tests: name of the set -> its pages.
         readers: recognizer and OCR engines that read the results; pages without known words are
             left out by them.
+        scans: real scans without ground truth, to be restored as pictures.
 
     Raises:
         ValueError: if a window or a bound names something that was not scored.
@@ -81,7 +91,10 @@ def score(
             )
             if row.first:
                 windows |= _cut(config.windows, card, row.variant, results)
-    return Scored(_checked(config.bounds, scores), windows)
+    seeds = pipelines[config.scanned]
+    restore = _refining(config, seeds[min(seeds)], Point(steps=NUM_STEPS))
+    restored = {name: restore(scan) for name, scan in scans.items()}
+    return Scored(_checked(config.bounds, scores), windows, restored)
 
 
 def _rows(
@@ -118,14 +131,11 @@ def _classical(name: str, parameters: Parameters) -> Restore:
 
 
 def _refining(config: ScoringConfig, pipeline: NAFDPMPipeline, point: Point) -> Restore:
+    adapted = with_settings(pipeline, tile_size=config.tile, time_scale=point.time_scale)
+
     def restore(image: Image) -> Image:
-        return pipeline.restore(
-            image,
-            num_steps=point.steps,
-            samples=point.samples,
-            time_scale=point.time_scale,
-            tile_size=config.tile,
-            overlap=config.overlap,
+        return adapted.restore(
+            image, num_steps=point.steps, samples=point.samples, overlap=config.overlap
         )
 
     return restore
@@ -162,7 +172,9 @@ def _checked(bounds: Sequence[Bound], scores: Sequence[Score]) -> list[Score]:
     return checked
 
 
-def write_windows(windows: Mapping[tuple[str, str], Image], folder: Path) -> None:
-    """Write each window as `windows/<page>/<row>.png` below `folder`."""
-    for (page, row), pixels in windows.items():
+def write_pictures(scored: Scored, folder: Path) -> None:
+    """Write `windows/<page>/<row>.png` and `scans/<name>.png` below `folder`."""
+    for (page, row), pixels in scored.windows.items():
         write_png(folder / WINDOWS / page / f"{row}.png", pixels)
+    for name, pixels in scored.scans.items():
+        write_png(folder / SCANS / f"{name}.png", pixels)

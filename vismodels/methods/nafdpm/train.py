@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vismodels.data.pages import PagePair
 from vismodels.methods.nafdpm.config import CHANNELS, Task, TrainConfig
-from vismodels.methods.nafdpm.evaluation import course_of, cost_values, quality
+from vismodels.methods.nafdpm.evaluation import cost_values, course_of, quality
 from vismodels.methods.nafdpm.model import PredictAndRefine
 from vismodels.methods.nafdpm.optimization import Optimization
 from vismodels.methods.nafdpm.patches import page_batches
@@ -89,9 +89,7 @@ def train(
         channels=CHANNELS[task],
         augmentation=settings.augmentation,
     )
-    pipeline = NAFDPMPipeline.from_model(
-        optimization.averaged, task, tile_size=max(settings.patch)
-    )
+    pipeline = NAFDPMPipeline.from_model(optimization.averaged, task, tile_size=max(settings.patch))
     if checkpoint_dir is not None:
         resume(checkpoint_dir, state, iterations=settings.iterations)
     for end in milestones(settings.iterations, settings.validate_every):
@@ -111,7 +109,11 @@ def train(
         stage="nafdpm_train",
         variant=name,
         seed=seed,
-        dataset={"card": "+".join(config.pages.validation), "split": "validation", "items": settings.validation_pages},
+        dataset={
+            "card": "+".join(config.pages.validation),
+            "split": "validation",
+            "items": settings.validation_pages,
+        },
         values=[
             *quality(pipeline, validation[: settings.validation_pages]),
             Value(TRAIN_LOSS, fmean(losses.curves["loss"][-settings.validate_every :])),

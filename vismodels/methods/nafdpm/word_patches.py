@@ -69,7 +69,7 @@ def word_patches(
         clean: list[NDArray[np.float32]] = []
         words = []
         for _ in range(batch_size):
-            page = pages[rng.integers(len(pages))]
+            page = pages[int(rng.integers(len(pages)))]
             top, left = (
                 int(rng.integers(whole - edge + 1))
                 for whole, edge in zip(page.clean.shape[:2], patch, strict=True)

@@ -17,10 +17,10 @@ from pydantic import (
     model_validator,
 )
 
+from vismodels.arms import WithoutNulls
 from vismodels.config import Config, suggestion
 from vismodels.data.manifest import SetName
 from vismodels.data.windows import ORIGINAL, Crop
-from vismodels.methods.quantnas.arms import WithoutNulls
 from vismodels.methods.quantnas.space import BITS, FixedSpace, Operations, SpaceConfig
 from vismodels.metrics.floors import Floor
 from vismodels.quantization.spec import FULL_PRECISION
