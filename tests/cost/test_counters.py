@@ -202,9 +202,14 @@ def test_bits_below_one_are_an_error():
         count(nn.Linear(2, 2), torch.zeros(1, 2), bits_of=lambda name, module: (4, 0))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])  # one kernel, many products
+def test_an_lstm_multiplies_by_all_its_weights_in_every_frame(dtype):
+    lstm = nn.LSTM(4, 6, num_layers=2, bidirectional=True, dtype=dtype)
+    weights = sum(p.numel() for p in lstm.parameters() if p.ndim == 2)
+    assert count(lstm, torch.zeros(3, 5, 4, dtype=dtype)).macs == 3 * 5 * weights
+
+
 def test_a_kernel_without_a_formula_is_refused():
-    with pytest.raises(NotImplementedError, match="no formula"):
-        count(nn.LSTM(4, 6), torch.zeros(3, 1, 4))
     with pytest.raises(NotImplementedError, match="no formula"):
         count(nn.Bilinear(3, 4, 5), torch.zeros(2, 3), torch.zeros(2, 4))
 

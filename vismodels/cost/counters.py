@@ -19,7 +19,7 @@ from torch.nn.modules.module import (
     register_module_forward_pre_hook,
 )
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
+from torch.utils.flop_counter import flop_registry, register_flop_formula
 
 from vismodels.nn.modes import evaluation_mode
 
@@ -28,7 +28,21 @@ BitsOf = Callable[[str, nn.Module], tuple[int, int]]
 FULL_PRECISION = 32  # bits of an unquantized weight or activation
 
 # Multiplications without a formula: refused, because zero would be a wrong number.
-_UNCOUNTED = {torch.ops.aten.mkldnn_rnn_layer, torch.ops.aten._trilinear}
+_UNCOUNTED = {torch.ops.aten._cudnn_rnn, torch.ops.aten._trilinear}
+
+
+@register_flop_formula(torch.ops.aten.mkldnn_rnn_layer)
+def _lstm_flops(
+    sequence: Sequence[int], to_gates: Sequence[int], from_state: Sequence[int], *_: Any, **__: Any
+) -> int:
+    """Return the FLOPs of one LSTM layer in one direction, for torch's own counter too.
+
+    Args:
+        sequence: (T, B, C), shape of the input.
+        to_gates: (4 * hidden, C), shape of the weights.
+        from_state: (4 * hidden, hidden), shape of the recurrent weights.
+    """
+    return 2 * prod(sequence[:2]) * (prod(to_gates) + prod(from_state))
 
 
 @dataclass(frozen=True)
@@ -95,7 +109,7 @@ def count(model: nn.Module, *inputs: Any, bits_of: BitsOf | None = None) -> Cost
             32 and 32 everywhere if None.
 
     Raises:
-        NotImplementedError: if the model multiplies in a kernel without a formula (LSTM on CPU).
+        NotImplementedError: if the model multiplies in a kernel without a formula (LSTM on CUDA).
         ValueError: if `bits_of` returns a number of bits below 1.
     """
     names = {module: name for name, module in model.named_modules()}

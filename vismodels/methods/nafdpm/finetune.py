@@ -155,6 +155,7 @@ class OCRLoss:
 
     def __init__(self, critic: CRNN, alphabet: Alphabet, config: ArmConfig) -> None:
         self._critic = critic.eval().requires_grad_(False)
+        critic.recurrence.train()  # without dropout the same; cuDNN's backward pass asks for it
         self._alphabet = alphabet
         self._config = config
 
