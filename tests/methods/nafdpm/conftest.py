@@ -7,8 +7,12 @@ from vismodels.methods.nafdpm.config import (
     FinetuningConfig,
     ModelConfig,
     PagesConfig,
+    Point,
+    ScoringConfig,
+    TaskConfig,
     TrainConfig,
     TrainingConfig,
+    Window,
 )
 
 
@@ -56,3 +60,25 @@ def finetuning():
         )
 
     return make
+
+
+@pytest.fixture
+def task_config(sets, train_config):
+    scoring = ScoringConfig(
+        points=(Point(steps=1),),
+        engines=(),
+        engine_pages=0,
+        tile=64,
+        overlap=8,
+        scanned="base",
+        shown=("wiener", "base_1", "clean"),
+        windows=(Window(set="pages", page="page0", top=0, left=0, height=8, width=16),),
+        bounds=(),
+    )
+    return TaskConfig(
+        pages=sets,
+        models={"base": ModelConfig(network=TINY)},
+        training=train_config().training,
+        classical={},
+        scoring=scoring,
+    )

@@ -78,9 +78,10 @@ def draw_steps(scores: Sequence[Score], task: Task, card: str, folder: Path) -> 
     file = f"steps_{task}.svg"
     with figure_to(folder / file) as figure:
         axes = figure.subplots()
-        draw_curves(axes, curves)
-        for lines_of in axes.lines:
-            lines_of.set_marker("o")
+        if curves:
+            draw_curves(axes, curves)
+        for line in axes.lines:
+            line.set_marker("o")
         axes.set_xscale("symlog", linthresh=1)
         ticks = sorted({step for runs in curves.values() for steps, _ in runs for step in steps})
         axes.set_xticks(ticks, [str(tick) for tick in ticks])
