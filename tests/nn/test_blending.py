@@ -18,13 +18,14 @@ def random(*shape, seed=0):
 
 
 def test_a_hand_computed_grid():
-    # Steps of 10 - 4: (20 - 4) / 6 = 2.7, three tiles; they need (20 + 2 * 4) / 3 = 9.3 pixels.
-    assert tile_grid(20, 7, 10, 4) == TileGrid(20, 7, 10, 7, tops=(0, 5, 10), lefts=(0,))
+    # Three tiles of 10 have 30 pixels, two of 12, which overlap by 4, have 24.
+    assert tile_grid(20, 7, 10, 4) == TileGrid(20, 7, 12, 7, tops=(0, 8), lefts=(0,))
 
 
 def test_tiles_are_rounded_up_to_a_multiple():
     grid = tile_grid(100, 21, 32, 4, multiple_of=16)
-    assert (grid.tile_height, grid.tops) == (48, (0, 26, 52))
+    # Four tiles of 32 have 128 pixels, three of 48 have 144.
+    assert (grid.tile_height, grid.tops) == (32, (0, 22, 45, 68))
     assert (grid.tile_width, grid.lefts) == (21, (0,))
 
 
@@ -44,7 +45,7 @@ def test_tiles_cover_the_axis_and_overlap_as_wished(size, tile, overlap, multipl
 def test_tiles_are_about_as_large_as_wished(size, tile, overlap):
     grid = tile_grid(size, size, tile, overlap)
     if len(grid.tops) > 1:
-        assert 0.66 * tile <= grid.tile_height <= 1.5 * tile
+        assert 0.75 * tile <= grid.tile_height <= 1.5 * tile
     else:
         assert grid.tile_height == size <= 1.5 * tile
 
@@ -97,7 +98,7 @@ def test_all_tiles_have_one_size_and_batches_are_bounded():
 def test_without_a_batch_size_batches_have_a_bounded_number_of_pixels():
     counts = []
     page = torch.zeros(1, 1, 1000, 1000)
-    grid = tile_grid(1000, 1000, 128, 16)
+    grid = tile_grid(1000, 1000, 64, 8)
 
     def function(part):
         counts.append(len(part))

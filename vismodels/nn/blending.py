@@ -15,7 +15,7 @@ from torch import Tensor
 
 # Pixels of a batch of tiles: the fastest on CPUs at 16 and 32 channels, since what is larger is
 # given back to the system by every layer, and cleared by the system for the next.
-BATCH_PIXELS = 2**16
+BATCH_PIXELS = 2**15
 
 
 @dataclass(frozen=True)
@@ -62,16 +62,16 @@ class TileGrid:
 def tile_grid(height: int, width: int, tile: int, overlap: int, multiple_of: int = 1) -> TileGrid:
     """Return a grid of tiles about as large as wished, spread evenly over an image.
 
-    The number of tiles along an axis is that which needs tiles nearest to `tile`; their size is
-    then the smallest that covers the axis (from 2/3 to 3/2 of `tile`), rounded up to a multiple. An
-    axis of less than about 1.5 tiles is covered by one tile of exactly its length.
+    Along each axis the size is chosen, from 3/4 to 3/2 of `tile`, with which tiles have the fewest
+    pixels in total. An axis of up to 3/2 of `tile` is covered by one tile of exactly its length.
 
     Args:
         height: of the image, at least 1.
         width: of the image, at least 1.
         tile: wished height and width of the tiles, more than twice `overlap`.
         overlap: pixels that neighbours share at least.
-        multiple_of: tiles are multiples of this, except where one tile covers an axis.
+        multiple_of: tiles are multiples of this, except where one tile covers an axis; what the
+            network pads to.
 
     Raises:
         ValueError: if a size is below 1, or `overlap` is negative or half of `tile` or more.
@@ -148,12 +148,17 @@ def blend(
 
 def _spread(size: int, tile: int, overlap: int, multiple_of: int) -> tuple[int, tuple[int, ...]]:
     """Return the size of the tiles of one axis and the first pixel of each."""
-    count = max(1, round((size - overlap) / (tile - overlap)))
-    if count == 1:
+    if size <= tile * 3 // 2:
         return size, (0,)
-    needed = math.ceil((size + (count - 1) * overlap) / count)
-    edge = min(size, -(-needed // multiple_of) * multiple_of)
-    return edge, tuple((size - edge) * number // (count - 1) for number in range(count))
+    multiples = range(multiple_of, tile * 3 // 2 + 1, multiple_of)
+    edges = [edge for edge in multiples if edge >= tile * 3 / 4] or [multiple_of]
+
+    def count(edge: int) -> int:
+        return -(-(size - overlap) // (edge - overlap))
+
+    best = min(edges, key=lambda edge: (count(edge) * edge, abs(edge - tile)))
+    edge, last = min(best, size), max(count(best) - 1, 1)
+    return edge, tuple((size - edge) * number // last for number in range(last + 1))
 
 
 def _axis_weights(size: int, edge: int, starts: Sequence[int]) -> Tensor:
