@@ -6,6 +6,8 @@ from typing import Any
 from torch import nn
 
 import vismodels.methods.quantnas.network
+import vismodels.nn.crnn
+import vismodels.nn.nafnet
 import vismodels.nn.residual_sr
 import vismodels.nn.rfdn
 import vismodels.nn.srresnet  # noqa: F401  (these modules fill the registry)
