@@ -13,6 +13,7 @@ from vismodels.config import (
     parse_config,
     suggestion,
 )
+from vismodels.data.manifest import is_present, refuse_leaks
 from vismodels.provenance import CodeIndex, environment, environment_digest
 from vismodels.report.method_files import read_method_files
 
@@ -31,6 +32,8 @@ os.environ.update(VISMODELS_WORKFLOW_PID=str(os.getpid()))
 CODE = CodeIndex(Path(workflow.basedir), Path(vismodels.__file__).parent)
 ENVIRONMENT = environment_digest(environment())
 KNOWN_KEYS = set(RunConfig.model_fields)
+PAGE_SETS = {}  # rendered sets of pages, by name; filled in synthetic.smk
+LABELLED = {}  # sets of pages whose words an OCR engine finds
 REPORTED = {}  # method -> what the report shows of it; filled by `report_on`
 
 
@@ -86,6 +89,37 @@ def tracked(script, keys, files=lambda wildcards: []):
 def photographs(sets):
     """Return the manifests of prepared sets of photographs."""
     return collect(rules.data_photographs.output.manifest, card=sets)
+
+
+def page_set(name):
+    """Return the manifest of a set of pages: rendered, labelled by an OCR engine, or of scans."""
+    if name in PAGE_SETS:
+        rendered = rules.synthetic_pages.output.manifest
+        return expand(rendered, card=name, seed=SYNTHETIC_SEED)[0]
+    if name in LABELLED:
+        return expand(rules.nafdpm_labels.output.manifest, card=name)[0]
+    return expand(rules.data_documents.output.manifest, card=name)[0]
+
+
+def page_sets(sets, purpose):
+    """Return an input function: the manifests of the sets that serve a purpose of the task."""
+    return lambda wildcards: [page_set(name) for name in sets[wildcards.task][purpose]]
+
+
+def page_purposes(pages):
+    """Return purpose -> names of its sets, and `scans`, those that are not rendered.
+
+    Sets that are wanted if present are among those of the test if they are.
+    """
+    present = [name for name in pages.test_if_present if is_present(name, RUN_CONFIG.data_root)]
+    purposes = {
+        "train": pages.train,
+        "validation": pages.validation,
+        "test": [*pages.test, *present],
+    }
+    scans = {use: [n for n in names if n not in PAGE_SETS] for use, names in purposes.items()}
+    checked(refuse_leaks, **scans)
+    return purposes | {"scans": list(dict.fromkeys(n for names in scans.values() for n in names))}
 
 
 def first_runs(template, seeds, **arms):

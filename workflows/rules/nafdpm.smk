@@ -1,6 +1,5 @@
 """NAF-DPM: recognizers, training, finetuning with an OCR loss, scoring, drawing; two tasks."""
 
-from vismodels.data.manifest import is_present, refuse_leaks
 from vismodels.methods.nafdpm.config import TUNED_ON, NAFDPMConfig
 
 ND = settings("nafdpm", NAFDPMConfig)
@@ -8,40 +7,10 @@ ND_FOLDER = f"{RESULTS}/nafdpm"
 ND_MEMORY = 20000 if RUN_CONFIG.run == "paper" else 4000  # MB; all training pages are held
 
 
-def page_set(name):
-    """Return the manifest of a set of pages: rendered, or made of scans."""
-    if name in PAGE_SETS:
-        rendered = rules.synthetic_pages.output.manifest
-        return expand(rendered, card=name, seed=SYNTHETIC_SEED)[0]
-    if name in ND.labels:
-        return expand(rules.nafdpm_labels.output.manifest, card=name)[0]
-    return expand(rules.data_documents.output.manifest, card=name)[0]
-
-
-def page_sets(purpose):
-    """Return a function of the wildcards: the manifests of the task's sets for a purpose."""
-
-    def manifests(wildcards):
-        return [page_set(name) for name in ND_SETS[wildcards.task][purpose]]
-
-    return manifests
-
-
-def sets_of(pages):
-    present = [name for name in pages.test_if_present if is_present(name, RUN_CONFIG.data_root)]
-    tests = [*pages.test, *present]
-    scans = [name for name in (*pages.train, *pages.validation, *tests) if name not in PAGE_SETS]
-    purposes = {"train": pages.train, "validation": pages.validation, "test": tests}
-    checked(
-        refuse_leaks,
-        **{use: [n for n in names if n not in PAGE_SETS] for use, names in purposes.items()},
-    )
-    return purposes | {"scans": list(dict.fromkeys(scans))}
-
-
 ND_RECOGNIZERS = {"critic": ND.recognizers.critic, "judge": ND.recognizers.judge}
 ND_TASKS = {"deblurring": ND.tasks.deblurring, "binarization": ND.tasks.binarization}
-ND_SETS = {task: sets_of(section.pages) for task, section in ND_TASKS.items()}
+ND_SETS = {task: page_purposes(section.pages) for task, section in ND_TASKS.items()}
+LABELLED.update(ND.labels)
 ND_SCANS = list(dict.fromkeys(name for sets in ND_SETS.values() for name in sets["scans"]))
 ND_RENDERED = [
     name
@@ -82,8 +51,8 @@ rule nafdpm_recognizer:
         f"{LOGS}/nafdpm_recognizer/{{recognizer}}_seed{{seed}}.log",
     benchmark:
         f"{BENCHMARKS}/nafdpm_recognizer/{{recognizer}}_seed{{seed}}.tsv"
-    threads: 1
     priority: 10
+    threads: 1
     resources:
         mem_mb=ND_MEMORY,
         runtime=240,
@@ -97,7 +66,7 @@ rule nafdpm_recognizer:
 
 rule nafdpm_classical:
     input:
-        pages=lambda wildcards: page_sets(TUNED_ON[wildcards.task])(wildcards),
+        pages=lambda wildcards: page_sets(ND_SETS, TUNED_ON[wildcards.task])(wildcards),
     output:
         manifest=f"{ND_FOLDER}/classical/{{task}}/manifest.json",
         scores=f"{ND_FOLDER}/classical/{{task}}/scores.json",
@@ -123,8 +92,8 @@ rule nafdpm_classical:
 
 rule nafdpm_train:
     input:
-        training=page_sets("train"),
-        validation=page_sets("validation"),
+        training=page_sets(ND_SETS, "train"),
+        validation=page_sets(ND_SETS, "validation"),
     output:
         manifest=f"{ND_FOLDER}/train/{{task}}/{{model}}/seed{{seed}}/manifest.json",
         scores=f"{ND_FOLDER}/train/{{task}}/{{model}}/seed{{seed}}/scores.json",
@@ -132,8 +101,8 @@ rule nafdpm_train:
         f"{LOGS}/nafdpm_train/{{task}}_{{model}}_seed{{seed}}.log",
     benchmark:
         f"{BENCHMARKS}/nafdpm_train/{{task}}_{{model}}_seed{{seed}}.tsv"
-    threads: 1
     priority: 10
+    threads: 1
     resources:
         mem_mb=ND_MEMORY,
         runtime=240,
@@ -154,8 +123,8 @@ rule nafdpm_train:
 
 rule nafdpm_finetune:
     input:
-        training=page_sets("train"),
-        validation=page_sets("validation"),
+        training=page_sets(ND_SETS, "train"),
+        validation=page_sets(ND_SETS, "validation"),
         model=lambda wildcards: expand(
             rules.nafdpm_train.output.manifest,
             task=wildcards.task,
@@ -193,25 +162,29 @@ rule nafdpm_finetune:
         "../scripts/nafdpm_finetune.py"
 
 
-def nd_trained(task):
-    """Return the manifests of all models of a task, each on its first seeds."""
-    section = ND_TASKS[task]
-    trained = expand(rules.nafdpm_train.output.manifest, task=task, allow_missing=True)
-    tuned = expand(rules.nafdpm_finetune.output.manifest, task=task, allow_missing=True)
-    return [
-        *first_runs(trained, ND.seeds, model=section.models),
-        *first_runs(tuned, ND.seeds, arm=section.arms),
+ND_TRAINED = {  # task -> manifests of all its models and arms, each on its first seeds
+    task: [
+        *first_runs(
+            expand(rules.nafdpm_train.output.manifest, task=task, allow_missing=True),
+            ND.seeds,
+            model=section.models,
+        ),
+        *first_runs(
+            expand(rules.nafdpm_finetune.output.manifest, task=task, allow_missing=True),
+            ND.seeds,
+            arm=section.arms,
+        ),
     ]
+    for task, section in ND_TASKS.items()
+}
 
 
 rule nafdpm_score:
     input:
-        models=lambda wildcards: nd_trained(wildcards.task),
+        models=lambda wildcards: ND_TRAINED[wildcards.task],
         classical=rules.nafdpm_classical.output.manifest,
-        judge=expand(
-            rules.nafdpm_recognizer.output.manifest, recognizer="judge", seed=ND.seeds[0]
-        ),
-        tests=page_sets("test"),
+        judge=expand(rules.nafdpm_recognizer.output.manifest, recognizer="judge", seed=ND.seeds[0]),
+        tests=page_sets(ND_SETS, "test"),
         scans=expand(rules.data_acquire.output.manifest, card=ND.scans),
     output:
         manifest=f"{ND_FOLDER}/score/{{task}}/manifest.json",
@@ -246,8 +219,8 @@ rule nafdpm_score:
 
 rule nafdpm_figures:
     input:
-        deblurring=nd_trained("deblurring"),
-        binarization=nd_trained("binarization"),
+        deblurring=ND_TRAINED["deblurring"],
+        binarization=ND_TRAINED["binarization"],
         scored=expand(rules.nafdpm_score.output.manifest, task=list(ND_TASKS)),
         scans=expand(rules.data_acquire.output.manifest, card=ND.scans),
     output:
@@ -270,7 +243,11 @@ report_on(
     acquired=expand(rules.data_acquire.output.manifest, card=[*ND_SCANS, *ND.scans]),
     scores=[
         *(page_set(name) for name in [*ND_RENDERED, *ND_SCANS]),
-        *expand(rules.nafdpm_recognizer.output.manifest, recognizer=list(ND_RECOGNIZERS), seed=ND.seeds[0]),
+        *expand(
+            rules.nafdpm_recognizer.output.manifest,
+            recognizer=list(ND_RECOGNIZERS),
+            seed=ND.seeds[0],
+        ),
         *expand(rules.nafdpm_classical.output.manifest, task=list(ND_TASKS)),
         *rules.nafdpm_figures.input.deblurring,
         *rules.nafdpm_figures.input.binarization,

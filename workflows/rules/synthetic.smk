@@ -3,9 +3,9 @@
 from vismodels.synthetic.page_sets import PageSetConfig
 
 SYNTHETIC_SEED = 0  # of all generated data: other seeds vary the methods, not the data
-PAGE_SETS = {
-    name: settings(f"pages.{name}", PageSetConfig) for name in checked(lookup, config, "pages")
-}
+PAGE_SETS.update(
+    {name: settings(f"pages.{name}", PageSetConfig) for name in checked(lookup, config, "pages")}
+)
 
 
 rule synthetic_pages:
