@@ -14,6 +14,7 @@ rule data_acquire:
     benchmark:
         f"{BENCHMARKS}/data_acquire/{{card}}.tsv"
     threads: 1
+    priority: 100  # what is missing is said at once
     resources:
         mem_mb=1000,
         runtime=30,
