@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -118,8 +120,8 @@ def test_a_regression_network_has_the_row_of_its_prediction_only(readers):
     assert rows == ["regression_predictor"]
 
 
-def test_binarization_measures_masks_and_leaves_pages_without_words_to_nobody(readers):
-    pages = [two_valued(page) for page in PAGES]
+def test_binarization_measures_masks_and_is_read_by_nobody(readers):
+    pages = [replace(two_valued(page), words=page.words) for page in PAGES]
     scored = run(readers, "binarization", pages)
     record = by_variant(scored)["base_predictor", 0]
     names = {value.metric.name for value in record.values}

@@ -63,8 +63,8 @@ def score(
         pipelines: name -> seed -> trained model.
         classical: name -> parameters of the classical baselines.
         tests: name of the set -> its pages.
-        readers: recognizer and OCR engines that read the results; pages without known words are
-            left out by them.
+        readers: recognizer and OCR engines that read sharpened pages; pages without known words
+            are left out by them.
         scans: real scans without ground truth, to be restored as pictures.
 
     Raises:
@@ -79,7 +79,8 @@ def score(
             values = [*row.cost]
             if row.variant != CLEAN and (task, row.variant) != ("binarization", INPUT):
                 values += targets.measure(results)
-            values += readers.read(pages, results, engines=row.first)
+            if task == "deblurring":
+                values += readers.read(pages, results, engines=row.first)
             scores.append(
                 Score(
                     stage=STAGE,
