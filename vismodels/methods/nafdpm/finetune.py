@@ -101,6 +101,7 @@ def finetune(
         channels=CHANNELS[task],
     )
     pipeline = NAFDPMPipeline.from_model(optimization.averaged, task, tile_size=max(settings.patch))
+    shown = validation[: settings.validation_pages]
     if checkpoint_dir is not None:
         resume(checkpoint_dir, state, iterations=settings.iterations)
     for end in milestones(settings.iterations, settings.validate_every):
@@ -113,10 +114,10 @@ def finetune(
             checkpoint_every=settings.validate_every,
             log=losses,
         )
-        if end not in course.iterations:
-            course.append(
-                end, course_of(quality(pipeline, validation[: settings.validation_pages]))
-            )
+        if end < settings.iterations and end not in course.iterations:
+            course.append(end, course_of(quality(pipeline, shown)))
+    reached = quality(pipeline, shown)
+    course.append(settings.iterations, course_of(reached))
     last = {what: fmean(curve[-settings.validate_every :]) for what, curve in losses.curves.items()}
     score = Score(
         stage="nafdpm_finetune",
@@ -125,10 +126,10 @@ def finetune(
         dataset={
             "card": "+".join(config.pages.validation),
             "split": "validation",
-            "items": settings.validation_pages,
+            "items": len(shown),
         },
         values=[
-            *quality(pipeline, validation[: settings.validation_pages]),
+            *reached,
             Value(TRAIN_LOSS, last["loss"]),
             Value(OCR_LOSS, last["ocr"]),
             *cost_values(pipeline),

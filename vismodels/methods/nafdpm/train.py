@@ -90,6 +90,7 @@ def train(
         augmentation=settings.augmentation,
     )
     pipeline = NAFDPMPipeline.from_model(optimization.averaged, task, tile_size=max(settings.patch))
+    shown = validation[: settings.validation_pages]
     if checkpoint_dir is not None:
         resume(checkpoint_dir, state, iterations=settings.iterations)
     for end in milestones(settings.iterations, settings.validate_every):
@@ -102,9 +103,10 @@ def train(
             checkpoint_every=settings.validate_every,
             log=losses,
         )
-        if end not in course.iterations:
-            shown = validation[: settings.validation_pages]
+        if end < settings.iterations and end not in course.iterations:
             course.append(end, course_of(quality(pipeline, shown)))
+    reached = quality(pipeline, shown)
+    course.append(settings.iterations, course_of(reached))
     score = Score(
         stage="nafdpm_train",
         variant=name,
@@ -112,10 +114,10 @@ def train(
         dataset={
             "card": "+".join(config.pages.validation),
             "split": "validation",
-            "items": settings.validation_pages,
+            "items": len(shown),
         },
         values=[
-            *quality(pipeline, validation[: settings.validation_pages]),
+            *reached,
             Value(TRAIN_LOSS, fmean(losses.curves["loss"][-settings.validate_every :])),
             *cost_values(pipeline),
         ],
