@@ -10,6 +10,7 @@ from vismodels.methods.nafdpm.figures import (
     draw_steps,
     draw_window,
     draw_windows,
+    in_words,
 )
 from vismodels.methods.nafdpm.pictures import SCANS, WINDOWS
 from vismodels.metrics.restoration import PSNR
@@ -75,7 +76,22 @@ def test_windows_are_drawn_in_the_order_of_the_configuration(tmp_path, task_conf
         write_png(tmp_path / WINDOWS / "page0" / f"{name}.png", np.zeros((8, 16, 3), np.uint8))
     (picture,) = draw_windows("deblurring", config, tmp_path, tmp_path)
     assert picture.file == "window_deblurring_page0.png"
-    assert picture.alt.endswith("input, wiener, base_1, clean.")
+    assert picture.alt.endswith("degraded page, wiener, base, 1 step, clean page.")
+
+
+@pytest.mark.parametrize(
+    ("variant", "words"),
+    [
+        ("input", "degraded page"),
+        ("ocr_5", "ocr, 5 steps"),
+        ("with_input_1", "with_input, 1 step"),
+        ("regression_predictor", "regression, predictor alone"),
+        ("plain_20_times1000", "plain 20 times1000"),
+        ("wiener", "wiener"),
+    ],
+)
+def test_rows_have_names_for_readers(variant, words):
+    assert in_words(variant) == words
 
 
 def test_a_missing_window_is_an_error(tmp_path, task_config):

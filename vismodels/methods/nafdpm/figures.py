@@ -6,7 +6,7 @@ from pathlib import Path
 from vismodels.data.images import read_image
 from vismodels.data.pages import Image
 from vismodels.figures import Picture, draw_curves, figure_to
-from vismodels.methods.nafdpm.config import NAFDPMConfig, Task, TaskConfig
+from vismodels.methods.nafdpm.config import CLEAN, INPUT, NAFDPMConfig, Task, TaskConfig
 from vismodels.methods.nafdpm.pictures import SCANS, WINDOWS
 from vismodels.metrics.document import F_MEASURE
 from vismodels.metrics.restoration import PSNR
@@ -138,7 +138,8 @@ def draw_windows(task: Task, config: TaskConfig, scored: Path, folder: Path) -> 
     for window in config.scoring.windows:
         stored = scored / WINDOWS / window.page
         panels = {
-            name: read_image(stored / f"{name}.png") for name in ("input", *config.scoring.shown)
+            in_words(name): read_image(stored / f"{name}.png")
+            for name in (INPUT, *config.scoring.shown)
         }
         pictures.append(
             draw_window(
@@ -150,6 +151,16 @@ def draw_windows(task: Task, config: TaskConfig, scored: Path, folder: Path) -> 
             )
         )
     return pictures
+
+
+def in_words(variant: str) -> str:
+    """Return the name of a row for a reader: `ocr_5` is `ocr, 5 steps`."""
+    name, _, label = variant.rpartition("_")
+    if label == "predictor":
+        return f"{name}, predictor alone"
+    if name and label.isdigit():
+        return f"{name}, {label} step{'s' * (label != '1')}"
+    return {INPUT: "degraded page", CLEAN: "clean page"}.get(variant, variant.replace("_", " "))
 
 
 def draw_scan(name: str, scan: Image, scored: Mapping[Task, Path], folder: Path) -> Picture:
@@ -167,7 +178,7 @@ def draw_scan(name: str, scan: Image, scored: Mapping[Task, Path], folder: Path)
     return draw_window(
         f"A real scan: “{name}”",
         "A scan that comes with scikit-image, without ground truth, restored by models that saw "
-        "rendered pages only.",
+        "rendered pages only; light and paper that those do not have can come out wrong.",
         panels,
         f"scan_{name}.png",
         folder,
