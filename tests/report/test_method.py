@@ -153,7 +153,7 @@ def test_tables_and_judged_claims_are_written_and_listed(workflows, tmp_path):
 
 
 def test_nothing_is_written_when_a_metric_is_mistyped(workflows, files, tmp_path):
-    files["claims"]["claims"][0]["metric"] = "psnr"
+    files["claims"]["claims"][0]["metric"] = "psnrr_y"
     (tmp_path / "out").mkdir()
     with pytest.raises(ConfigError, match="did you mean 'psnr_y'"):
         write_method("toys", workflows(), SCORES, tmp_path / "out")

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from vismodels.metrics.document import Mask, check_pages, count, harmonic_mean, precision
 from vismodels.results import Metric
@@ -161,6 +160,8 @@ def weight_maps(target: Mask, skeleton: Mask) -> WeightMaps:
 
 def _depth(target: Mask, skeleton: Mask) -> NDArray[np.int32]:
     """Return the distance of text from the contour of its stroke; at least 1 on the skeleton."""
+    from scipy import ndimage
+
     contour = target & ~ndimage.binary_erosion(target)
     depth: NDArray[np.int32] = ndimage.distance_transform_cdt(~contour, "chessboard")
     depth[~target] = 0
@@ -173,6 +174,8 @@ def _half_width(depth: NDArray[np.int32], skeleton: Mask) -> NDArray[np.int32]:
 
     Depths 1 .. D .. 1 have the sum D * D, depths 1 .. D, D .. 1 have D * (D + 1).
     """
+    from scipy import ndimage
+
     beside = ndimage.maximum_filter(np.where(skeleton, 0, depth), 3)
     return np.where(skeleton, depth + (beside >= depth), 0)
 
@@ -187,6 +190,8 @@ def _recall_weights(depth: NDArray[np.int32], half_width: NDArray[np.int32], ske
 
 
 def _precision_weights(target: Mask, half_width: NDArray[np.int32], skeleton: Mask) -> Map:
+    from scipy import ndimage
+
     component, components = ndimage.label(target, _EIGHT_CONNECTED)
     mean = np.bincount(
         component[skeleton], half_width[skeleton], minlength=components + 1
@@ -213,6 +218,8 @@ def _half_gap(
         reach: (H, W) stroke width of that component.
         owner: (H, W) number of that component where it is no farther than `reach`, else 0.
     """
+    from scipy import ndimage
+
     middle = np.zeros(owner.shape, bool)
     for axis in (0, 1):
         a, b = np.moveaxis(owner, axis, 0)[:-1], np.moveaxis(owner, axis, 0)[1:]
@@ -231,5 +238,7 @@ def _half_gap(
 
 def _nearest(mask: Mask) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """Return the chessboard distance of every pixel from `mask`, and its nearest pixel there."""
+    from scipy import ndimage
+
     distance, pixels = ndimage.distance_transform_cdt(~mask, "chessboard", return_indices=True)
     return distance, pixels
