@@ -6,11 +6,18 @@ import torch
 
 from vismodels.data.pages import PagePair
 from vismodels.methods.nafdpm.config import AugmentationConfig
-from vismodels.methods.nafdpm.patches import grey_or_rgb, page_batches
+from vismodels.methods.nafdpm.patches import bleed_through, grey_or_rgb, page_batches
 
 PLAIN = AugmentationConfig()
 ALL = AugmentationConfig(
-    rotation=10, scale=(0.7, 1.4), flip=0.5, tone=1, channel_mix=True, noise=0.05, text_share=0.5
+    rotation=10,
+    scale=(0.7, 1.4),
+    flip=0.5,
+    tone=1,
+    channel_mix=True,
+    noise=0.05,
+    bleed=0.5,
+    text_share=0.5,
 )
 
 
@@ -102,6 +109,24 @@ def test_random_mixtures_of_the_channels_change_colours_and_leave_grey_alone():
     levels = [draw(8, pages=[p], augmentation=mixed) for p in (grey, coloured)]
     spread = [torch.cat([degraded for degraded, _ in drawn]).std() for drawn in levels]
     assert spread[0] < 1e-6 < 0.02 < spread[1]
+
+
+def test_the_text_of_the_other_side_shows_mirrored_and_no_darker_than_asked():
+    blank = np.full((40, 60, 3), 200, np.uint8)
+    verso = np.full((40, 60, 3), 255, np.uint8)
+    verso[10:30, 5:15] = 0
+    shown = bleed_through(blank, verso, 0.5, np.random.default_rng(0))
+    assert shown[20, 60 - 10].max() < 200
+    assert shown[20, 5:30].min() == 200
+    assert 100 <= shown.min() < shown.max() == 200
+
+
+def test_the_ground_truth_knows_nothing_of_the_other_side():
+    through = AugmentationConfig(bleed=0.8)
+    with_it, without = draw(6, augmentation=through), draw(6, augmentation=PLAIN)
+    assert any((d < 0.999).any() for d, _ in with_it)
+    for _, clean in (*with_it, *without):
+        assert set(clean.unique().tolist()) <= {0.0, 1.0}
 
 
 def test_no_page_is_an_error():

@@ -67,6 +67,9 @@ class AugmentationConfig(Config):
     tone: NonNegativeFloat = 0.0  # strength of random contrast, brightness and gamma
     channel_mix: bool = False  # grey as a random mixture of red, green and blue
     noise: NonNegativeFloat = 0.0  # largest deviation of added noise, of the range [0, 1]
+    # Strongest show-through of another page's mirrored text, on half of the patches; 1 is as dark
+    # as text. A network that has seen none takes it for text.
+    bleed: Share = 0.0
     text_share: Share = 0.0  # of the patches that are centred on a dark pixel of the clean page
 
     @model_validator(mode="after")

@@ -17,6 +17,7 @@ TEXT = 128  # a clean pixel below this level counts as text
 WHITE = 255
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # BT.601
 MIX_CONCENTRATION = 6  # of random mixtures of the channels around it
+BLEED_SHARE, BLEED_SIGMA = 0.5, (0.7, 3.0)  # of the patches; pixels
 GAMMA_SPREAD, CONTRAST_SPREAD, BRIGHTNESS_SPREAD = 0.6, 0.4, 0.15  # at tone 1
 Rows = NDArray[np.uint8]
 
@@ -51,10 +52,18 @@ def page_batches(
     sources = [_Source(page, augmentation.text_share > 0) for page in pages]
     while True:
         rng = np.random.default_rng(int(torch.randint(2**62, (1,), generator=draws)))
-        pairs = [
-            _patch(sources[rng.integers(len(sources))], patch, augmentation, rng)
-            for _ in range(batch_size)
-        ]
+
+        def draw(rng: np.random.Generator = rng) -> tuple[Rows, Rows]:
+            return _patch(sources[rng.integers(len(sources))], patch, augmentation, rng)
+
+        pairs = [draw() for _ in range(batch_size)]
+        if augmentation.bleed:
+            pairs = [
+                (bleed_through(first, draw()[1], augmentation.bleed, rng), second)
+                if rng.random() < BLEED_SHARE
+                else (first, second)
+                for first, second in pairs
+            ]
         degraded = [_varied(first, channels, augmentation, rng) for first, _ in pairs]
         clean = [grey_or_rgb(second, channels) for _, second in pairs]
         yield as_batch(degraded), as_batch(clean)
@@ -119,6 +128,22 @@ def _patch(
         if rng.random() < augmentation.flip:
             pair = [np.flip(image, axis) for image in pair]
     return pair[0], pair[1]
+
+
+def bleed_through(image: Rows, verso: Rows, strongest: float, rng: np.random.Generator) -> Rows:
+    """Return a patch through which the text of the other side shows, mirrored and blurred.
+
+    Args:
+        image: (h, w, 3) uint8, the degraded patch.
+        verso: like `image`, a clean patch of any page.
+        strongest: share of light that is lost at most where the other side has ink.
+        rng: source of strength and blur.
+    """
+    strength, sigma = rng.uniform(0, strongest), rng.uniform(*BLEED_SIGMA)
+    mirrored = np.ascontiguousarray(np.flip(verso, axis=1))
+    ink = 1 - opencv().GaussianBlur(mirrored, (0, 0), sigma).astype(np.float32) / WHITE
+    shown: Rows = (image * (1 - strength * ink) + 0.5).astype(np.uint8)
+    return shown
 
 
 def _cut(image: Rows, centre: Sequence[int], size: tuple[int, int], fill: int | None) -> Rows:
