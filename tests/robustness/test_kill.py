@@ -10,7 +10,7 @@ import time
 import psutil
 import pytest
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # whole runs, several in one test
 
 
 def start(project, *words):

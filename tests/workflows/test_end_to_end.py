@@ -10,7 +10,7 @@ import pytest
 
 from vismodels.results import read_scores
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # whole runs, several in one test
 
 DATA = {"data_acquire", "data_photographs"}
 AFTER_TRAINING = {
