@@ -127,7 +127,11 @@ def test_binarization_measures_masks_and_is_read_by_nobody(readers):
     names = {value.metric.name for value in record.values}
     assert {"f_measure", "pfm_weighted", "pfm_skeleton", "psnr_binary", "drd"} <= names
     assert "cer" not in names
-    assert {v for v, _ in by_variant(scored)} >= {"otsu", "sauvola", "base_2"}
+    variants = {v for v, _ in by_variant(scored)}
+    assert variants >= {"otsu", "sauvola", "base_2"}
+    assert not variants & {"clean", "input"}
+    assert all(record.values for record in scored.scores)
+    assert ("page0", "clean") in scored.windows
     assert record.value("empty_pages").value == 0
 
 

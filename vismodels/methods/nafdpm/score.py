@@ -81,15 +81,16 @@ def score(
                 values += targets.measure(results)
             if task == "deblurring":
                 values += readers.read(pages, results, engines=row.first)
-            scores.append(
-                Score(
-                    stage=STAGE,
-                    variant=row.variant,
-                    seed=row.seed,
-                    dataset={"card": card, "split": "test", "items": len(pages)},
-                    values=values,
+            if values:  # an untouched page is no binarization: there is nothing to compare
+                scores.append(
+                    Score(
+                        stage=STAGE,
+                        variant=row.variant,
+                        seed=row.seed,
+                        dataset={"card": card, "split": "test", "items": len(pages)},
+                        values=values,
+                    )
                 )
-            )
             if row.first:
                 windows |= _cut(config.windows, card, row.variant, results)
     seeds = pipelines[config.scanned]
