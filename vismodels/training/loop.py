@@ -5,7 +5,7 @@ as one that was not.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -90,6 +90,48 @@ def fit(
 def milestones(iterations: int, every: int) -> list[int]:
     """Return the iterations at which a training stops to validate: every so many, and the last."""
     return [*range(every, iterations, every), iterations]
+
+
+def fit_to_milestones(
+    step: Callable[[Batch], Mapping[str, float]],
+    batches: Iterable[Batch],
+    state: TrainState,
+    *,
+    iterations: int,
+    every: int,
+    checkpoint_dir: Path | str | None = None,
+    log: ScalarLog | None = None,
+) -> Iterator[int]:
+    """Train in stretches, and yield the number of iterations after each, for validation.
+
+    Goes on from the checkpoint first. Milestones that were reached before a resume are yielded too:
+    whoever validates asks its log, a part of the state, whether it did.
+
+    Args:
+        step: see `fit`.
+        batches: see `fit`.
+        state: see `fit`.
+        iterations: of the whole training.
+        every: iterations between milestones, and between checkpoints.
+        checkpoint_dir: see `fit`.
+        log: see `fit`.
+
+    Raises:
+        FloatingPointError, FileError, ValueError: as `fit`.
+    """
+    if checkpoint_dir is not None:
+        resume(checkpoint_dir, state, iterations=iterations)
+    for end in milestones(iterations, every):
+        fit(
+            step,
+            batches,
+            state,
+            iterations=end,
+            checkpoint_dir=checkpoint_dir,
+            checkpoint_every=every,
+            log=log,
+        )
+        yield end
 
 
 def resume(checkpoint_dir: Path | str, state: TrainState, *, iterations: int) -> None:

@@ -248,13 +248,13 @@ def test_the_trained_network_is_in_evaluation_mode():
 
 @pytest.mark.parametrize("part", ["train_on", "validate_on"])
 def test_pairs_of_another_scale_are_refused_before_training(monkeypatch, part):
-    monkeypatch.setattr(module, "fit", None)  # would raise if it were called
+    monkeypatch.setattr(module, "fit_to_milestones", None)  # would raise if it were called
     with pytest.raises(ValueError, match="expected pairs of scale 4, got scale 2"):
         run(**{part: pairs("a", scale=2)})
 
 
 def test_a_crop_larger_than_an_image_is_refused_before_training(monkeypatch):
-    monkeypatch.setattr(module, "fit", None)
+    monkeypatch.setattr(module, "fit_to_milestones", None)
     with pytest.raises(ValueError, match=r"a: the LR image is 12x12, smaller than .* 13x13; set"):
         run(config(lr_crop=13))
 

@@ -27,7 +27,7 @@ from vismodels.nn.modes import evaluation_mode
 from vismodels.results import Score, Value, mean_value
 from vismodels.seeding import generator
 from vismodels.training.log import ScalarLog
-from vismodels.training.loop import fit, milestones, resume
+from vismodels.training.loop import fit_to_milestones
 from vismodels.training.schedule import warmup_cosine
 from vismodels.training.state import TrainState
 
@@ -120,18 +120,15 @@ def train_recognizer(
         channels=config.network.image_channels,
         augmentation=settings.augmentation,
     )
-    if checkpoint_dir is not None:
-        resume(checkpoint_dir, state, iterations=settings.iterations)
-    for end in milestones(settings.iterations, settings.validate_every):
-        fit(
-            step,
-            batches,
-            state,
-            iterations=end,
-            checkpoint_dir=checkpoint_dir,
-            checkpoint_every=settings.validate_every,
-            log=losses,
-        )
+    for end in fit_to_milestones(
+        step,
+        batches,
+        state,
+        iterations=settings.iterations,
+        every=settings.validate_every,
+        checkpoint_dir=checkpoint_dir,
+        log=losses,
+    ):
         if end not in course.iterations:
             rates = clean_cer(network, alphabet, validation)
             course.append(end, {CER.name: fmean(rates.values())})

@@ -19,7 +19,7 @@ from vismodels.metrics.general import TRAIN_LOSS
 from vismodels.results import Score, Value
 from vismodels.seeding import generator
 from vismodels.training.log import ScalarLog
-from vismodels.training.loop import fit, milestones, resume
+from vismodels.training.loop import fit_to_milestones
 from vismodels.training.state import TrainState
 
 
@@ -91,18 +91,15 @@ def train(
     )
     pipeline = NAFDPMPipeline.from_model(optimization.averaged, task, tile_size=max(settings.patch))
     shown = validation[: settings.validation_pages]
-    if checkpoint_dir is not None:
-        resume(checkpoint_dir, state, iterations=settings.iterations)
-    for end in milestones(settings.iterations, settings.validate_every):
-        fit(
-            step,
-            batches,
-            state,
-            iterations=end,
-            checkpoint_dir=checkpoint_dir,
-            checkpoint_every=settings.validate_every,
-            log=losses,
-        )
+    for end in fit_to_milestones(
+        step,
+        batches,
+        state,
+        iterations=settings.iterations,
+        every=settings.validate_every,
+        checkpoint_dir=checkpoint_dir,
+        log=losses,
+    ):
         if end < settings.iterations and end not in course.iterations:
             course.append(end, course_of(quality(pipeline, shown)))
     reached = quality(pipeline, shown)

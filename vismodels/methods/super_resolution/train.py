@@ -19,7 +19,7 @@ from vismodels.nn.residual_sr import ESPCN, ResidualSR
 from vismodels.results import Score, Value, mean_value
 from vismodels.seeding import generator
 from vismodels.training.log import ScalarLog
-from vismodels.training.loop import fit, milestones, resume
+from vismodels.training.loop import fit_to_milestones
 from vismodels.training.schedule import warmup_cosine
 from vismodels.training.state import TrainState
 
@@ -102,18 +102,15 @@ def train(
         return {"loss": loss.item()}
 
     batches = random_patches(training, draws, settings.batch_size, settings.lr_crop)
-    if checkpoint_dir is not None:
-        resume(checkpoint_dir, state, iterations=settings.iterations)
-    for end in milestones(settings.iterations, settings.validate_every):
-        fit(
-            step,
-            batches,
-            state,
-            iterations=end,
-            checkpoint_dir=checkpoint_dir,
-            checkpoint_every=settings.validate_every,
-            log=losses,
-        )
+    for end in fit_to_milestones(
+        step,
+        batches,
+        state,
+        iterations=settings.iterations,
+        every=settings.validate_every,
+        checkpoint_dir=checkpoint_dir,
+        log=losses,
+    ):
         if end not in course.iterations:
             scored = evaluate(network, validation, border=config.scale)
             course.append(end, {PSNR_Y.name: fmean(scored[PSNR_Y.name].values())})
