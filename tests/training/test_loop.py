@@ -14,7 +14,7 @@ from torch import nn
 from vismodels.checkpoint import load_resume, save_resume
 from vismodels.files import TEMPORARY_PREFIX, FileError
 from vismodels.training.log import ScalarLog
-from vismodels.training.loop import CHECKPOINT, fit, remove_checkpoint, resume
+from vismodels.training.loop import CHECKPOINT, fit, fit_to_milestones, remove_checkpoint, resume
 from vismodels.training.state import TrainState
 
 TOTAL = 6
@@ -441,3 +441,32 @@ def test_a_full_disk_stops_the_run_and_loses_nothing(folder):
     assert (done.returncode, done.stderr) == (0, "")
     assert "FileError" in done.stdout
     assert "resume.pt: cannot be written, is the disk full?" in done.stdout
+
+
+def test_milestones_are_yielded_in_order_and_again_after_a_resume(tmp_path):
+    weight = torch.nn.Linear(1, 1)
+    seen = []
+
+    def train(stop_after=None):
+        log = ScalarLog()
+        state = TrainState(weight=weight, log=log)
+        batches = iter(lambda: 1.0, None)
+        stretches = fit_to_milestones(
+            lambda batch: {"loss": batch},
+            batches,
+            state,
+            iterations=5,
+            every=2,
+            checkpoint_dir=tmp_path,
+            log=log,
+        )
+        for end in stretches:
+            seen.append((end, state.iteration))
+            if end == stop_after:
+                break
+        return log
+
+    train(stop_after=2)
+    log = train()
+    assert seen == [(2, 2), (2, 2), (4, 4), (5, 5)]
+    assert log.iterations == [1, 2, 3, 4, 5]
