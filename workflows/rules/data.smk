@@ -13,8 +13,8 @@ rule data_acquire:
         f"{LOGS}/data_acquire/{{card}}.log",
     benchmark:
         f"{BENCHMARKS}/data_acquire/{{card}}.tsv"
-    threads: 1
     priority: 100  # what is missing is said at once
+    threads: 1
     resources:
         mem_mb=1000,
         runtime=30,
