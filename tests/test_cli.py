@@ -285,10 +285,11 @@ def test_verify_passes_its_options_on(findings, tmp_path):
     own.write_text("super_resolution: {seeds: [9]}")
     (tmp_path / "data").mkdir()
     words = ("--run", "test", "--directory", tmp_path / "ä", "--data-root", tmp_path / "data")
-    assert run("verify", *words, "--configfile", own) == UNVERIFIED
+    assert run("verify", *words, "--configfile", own, "--method", "quest") == UNVERIFIED
     ((directory, name, config, data_root),) = findings[1]
     assert (directory, name, data_root) == (tmp_path / "ä", "test", tmp_path / "data")
     assert config["super_resolution"]["seeds"] == [9]
+    assert config["methods"] == ["quest"]
 
 
 def test_bad_results_are_removed_on_demand_only(findings, tmp_path):
@@ -315,6 +316,7 @@ def test_reproduce_passes_its_options_on_and_fails_if_the_workflow_does(
     monkeypatch.setattr(reproduce_module, "reproduce", reproduce)
     words = ["--run", "test", "--directory", tmp_path, "--cores", 3, "--dry-run"]
     words += ["--configfile", "a.yaml", "--configfile", "b.yaml", "--profile", "slurm"]
+    words += ["--method", "quest"]
     assert run("reproduce", *words, "--data-root", tmp_path) == code
     expected = {
         "directory": tmp_path,
@@ -322,6 +324,7 @@ def test_reproduce_passes_its_options_on_and_fails_if_the_workflow_does(
         "profile": "slurm",
         "data_root": tmp_path,
         "configfiles": [Path("a.yaml"), Path("b.yaml")],
+        "methods": ["quest"],
         "dry_run": True,
     }
     assert asked == [(("test",), expected)]

@@ -246,6 +246,7 @@ def command(**changes):
         "profile": "default",
         "data_root": None,
         "configfiles": (),
+        "methods": (),
         **changes,
     }
     return module._command(*settings.values())
@@ -266,6 +267,13 @@ def test_the_command_names_snakefile_directory_cores_profile_and_overlays(projec
     assert words[start + 1 : start + 3] == [str(overlay), str(tmp_path / "own ü.yaml")]
     assert "--config" not in words
     assert "--configfile" not in command(run="default")
+
+
+def test_the_command_names_the_methods_and_the_data(tmp_path):
+    words = command(methods=["quantnas", "nafdpm"], data_root=tmp_path)
+    start = words.index("--config")
+    assert words[start + 2 :] == ["methods=[quantnas, nafdpm]"]
+    assert words[start + 1].startswith("data_root=")
 
 
 def test_a_profile_may_be_a_folder(tmp_path):

@@ -181,6 +181,10 @@ def _add_run_options(command: argparse.ArgumentParser) -> None:
         "--configfile", type=Path, action="append", default=[], metavar="FILE",
         help="settings on top of the run's own; may be given several times",
     )  # fmt: skip
+    command.add_argument(
+        "--method", action="append", default=[], metavar="NAME",
+        help="the report is of this method alone; may be given several times",
+    )  # fmt: skip
 
 
 def _folder(text: str) -> Path:
@@ -206,6 +210,7 @@ def _reproduce(options: argparse.Namespace) -> int:
         profile=options.profile,
         data_root=options.data_root,
         configfiles=options.configfile,
+        methods=options.method,
         dry_run=options.dry_run,
     )
     return OK if code == 0 else FAILURE
@@ -214,7 +219,7 @@ def _reproduce(options: argparse.Namespace) -> int:
 def _verify(options: argparse.Namespace) -> int:
     from vismodels import verify
 
-    config = verify.load_config(options.run, options.configfile)
+    config = verify.load_config(options.run, options.configfile, methods=options.method)
     findings = verify.verify(options.directory.resolve(), options.run, config, options.data_root)
     if options.json:
         print(json.dumps([vars(finding) for finding in findings], indent=1, ensure_ascii=False))

@@ -31,6 +31,7 @@ def reproduce(
     profile: str = "default",
     data_root: Path | None = None,
     configfiles: Sequence[Path] = (),
+    methods: Sequence[str] = (),
     dry_run: bool = False,
 ) -> int:
     """Compute what is missing or out of date and return the exit code of the workflow.
@@ -47,6 +48,7 @@ def reproduce(
         profile: name of a profile of this project, or a path to one.
         data_root: folder of the data sets, if not `data` in the working directory.
         configfiles: settings on top of the run's own.
+        methods: the ones to run and report; none stands for those of the configuration.
         dry_run: only say what would be done; no result, log or lock is touched.
 
     Raises:
@@ -55,9 +57,9 @@ def reproduce(
         FileError: if `directory` cannot be used.
     """
     directory = directory.resolve()
-    config = load_config(run, configfiles)
+    config = load_config(run, configfiles, methods=methods)
     cache = directory / ".snakemake" / "source-cache"
-    command = _command(run, directory, cores, profile, data_root, configfiles)
+    command = _command(run, directory, cores, profile, data_root, configfiles, methods)
     data = Path(directory, data_root.resolve() if data_root else str(config.get("data_root")))
 
     def bad() -> list[Finding]:
@@ -96,8 +98,11 @@ def _command(
     profile: str,
     data_root: Path | None,
     configfiles: Sequence[Path],
+    methods: Sequence[str],
 ) -> list[str]:
     project = project_root()
+    settings = [f"data_root={_quoted(data_root.resolve())}"] if data_root else []
+    settings += [f"methods=[{', '.join(methods)}]"] if methods else []
     overlays = [] if run == "default" else [project / "workflows" / "config" / f"{run}.yaml"]
     files = [str(path.resolve()) for path in [*overlays, *configfiles]]
     return [
@@ -113,7 +118,7 @@ def _command(
         *("--directory", str(directory), "--cores", str(cores)),
         *("--workflow-profile", str(_profile(profile))),
         *(("--configfile", *files) if files else ()),
-        *(("--config", f"data_root={_quoted(data_root.resolve())}") if data_root else ()),
+        *(("--config", *settings) if settings else ()),
     ]
 
 

@@ -53,8 +53,19 @@ class Finding:
         return self.state not in ("ok", "unfinished")
 
 
-def load_config(run: str, extra: Sequence[Path] = (), project: Path | None = None) -> Any:
+def load_config(
+    run: str,
+    extra: Sequence[Path] = (),
+    project: Path | None = None,
+    methods: Sequence[str] = (),
+) -> Any:
     """Return the configuration of a run: the default, its overlay, then further files on top.
+
+    Args:
+        run: name of the run.
+        extra: files on top of its own.
+        project: the checkout, if not this one.
+        methods: in place of those that the files name.
 
     Raises:
         ConfigError: if a file is missing or is not a YAML mapping, or if the files on top turn the
@@ -71,6 +82,8 @@ def load_config(run: str, extra: Sequence[Path] = (), project: Path | None = Non
         if not isinstance(content, Mapping):
             raise ConfigError(f"{path}: expected a mapping of settings, got {content!r}")
         config = merged(config, content)
+    if methods:
+        config["methods"] = list(methods)
     if config.get("run") != run:
         raise ConfigError(
             f"the settings are those of the run {config.get('run')!r}, expected {run!r}; "

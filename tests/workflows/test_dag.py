@@ -38,6 +38,19 @@ def test_cluster_profiles_set_what_the_rules_need(profile, project):
     assert settings["executor"] == profile
 
 
+def test_one_method_alone_can_be_run(here, project):
+    plan = here.planned(*overlay(project, "test"), "--config", "methods=[nafdpm]")
+    assert plan["table"] == 1
+    assert "nafdpm_score" in plan
+    assert not [rule for rule in plan if rule.startswith(("quantnas", "super_resolution"))]
+
+
+def test_every_method_is_in_the_default(project):
+    config = yaml.safe_load((project / "workflows/config/default.yaml").read_text())
+    tables = {path.stem for path in (project / "workflows/tables").glob("*.yaml")}
+    assert set(config["methods"]) == tables
+
+
 def test_every_computing_rule_writes_scores_and_runs_on_one_thread(project, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     from snakemake.api import SnakemakeApi
@@ -72,6 +85,8 @@ def test_every_computing_rule_writes_scores_and_runs_on_one_thread(project, tmp_
         ("quantnas: {spaces: {basic: {skeleton: {channels: 0}}}}", r"channels: .*got 0"),
         ("quantnas: {searches: {no_entropy: null}}", "networks.no_entropy names the search"),
         ("photograph: {scale: 4}", r"photograph: unknown key; did you mean 'photographs'"),
+        ("methods: [nafdmp]", "methods: no method 'nafdmp'; did you mean 'nafdpm'"),
+        ("methods: []", "methods is empty; there are .*quantnas"),
         ("run: nightly", r"config\.run: .*'nightly'"),
     ],
 )

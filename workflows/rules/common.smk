@@ -24,6 +24,7 @@ class RunConfig(Config):
     run: Literal["default", "test", "benchmark", "paper"]
     data_root: str
     device: Literal["auto", "cpu", "cuda"]
+    methods: tuple[str, ...]
 
 
 # Jobs compare it with their ancestors: one that starts while the workflow is killed ends at once.
@@ -34,7 +35,7 @@ ENVIRONMENT = environment_digest(environment())
 KNOWN_KEYS = set(RunConfig.model_fields)
 PAGE_SETS = {}  # rendered sets of pages, by name; filled in synthetic.smk
 LABELLED = {}  # sets of pages whose words an OCR engine finds
-REPORTED = {}  # method -> what the report shows of it; filled by `report_on`
+REPORTABLE = {}  # method -> what a report shows of it; filled by `report_on`
 
 
 def checked(function, *arguments, **named):
@@ -135,12 +136,21 @@ def first_runs(template, seeds, **arms):
 def report_on(method, acquired, scores, figures):
     """Have the report show a method: manifests of its data, of all its scores, of its figures."""
     checked(read_method_files, method, Path(workflow.basedir) / "workflows")
-    REPORTED[method] = {"acquired": acquired, "scores": scores, "figures": figures}
+    REPORTABLE[method] = {"acquired": acquired, "scores": scores, "figures": figures}
+
+
+def refuse_unknown_methods():
+    if not RUN_CONFIG.methods:
+        raise WorkflowError(f"methods is empty; there are {', '.join(REPORTABLE)}")
+    for method in RUN_CONFIG.methods:
+        if method not in REPORTABLE:
+            raise WorkflowError(f"methods: no method {method!r}{suggestion(method, REPORTABLE)}")
 
 
 def reported(part):
-    """Return one part of what all methods report, each entry once, in order."""
-    return list(dict.fromkeys(entry for method in REPORTED.values() for entry in method[part]))
+    """Return one part of what the methods of this run report, each entry once, in order."""
+    methods = [REPORTABLE[method] for method in RUN_CONFIG.methods]
+    return list(dict.fromkeys(entry for method in methods for entry in method[part]))
 
 
 RUN_CONFIG = checked(

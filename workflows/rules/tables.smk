@@ -1,6 +1,9 @@
 """Tables, claims and the report: drawn from stored scores, nothing is computed here."""
 
 
+refuse_unknown_methods()
+
+
 localrules:
     table,
     report,
@@ -8,7 +11,7 @@ localrules:
 
 rule table:
     input:
-        scores=lambda wildcards: REPORTED[wildcards.method]["scores"],
+        scores=lambda wildcards: REPORTABLE[wildcards.method]["scores"],
     output:
         manifest=f"{RESULTS}/tables/{{method}}/manifest.json",
     log:
@@ -35,7 +38,7 @@ rule report:
         acquired=reported("acquired"),
         scores=reported("scores"),
         figures=reported("figures"),
-        tables=collect(rules.table.output.manifest, method=list(REPORTED)),
+        tables=collect(rules.table.output.manifest, method=RUN_CONFIG.methods),
     output:
         manifest=f"{RESULTS}/report/manifest.json",
         page=report(
@@ -50,7 +53,7 @@ rule report:
         mem_mb=1000,
         runtime=10,
     params:
-        **tracked("report.py", {}, files=lambda wildcards: ["vismodels/report/page.html.j2"]),
+        **tracked("report.py", {"methods": "methods"}, files=lambda wildcards: ["vismodels/report/page.html.j2"]),
         run=RUN_CONFIG.run,
     script:
         "../scripts/report.py"
