@@ -30,7 +30,7 @@ class Scan:
         label: name of the class.
         voxels: (D, H, W) int16, Hounsfield units.
         spacing: millimetres from voxel to voxel along each axis.
-        slices: the number of slices before any resampling; a shortcut that a report has to rule out.
+        slices: their number before any resampling: a shortcut that a report has to rule out.
         lung: (D, H, W) bool, None where it is not known.
         lesion: like `lung`.
     """
@@ -97,7 +97,7 @@ def write_scans(scans: Iterable[Scan], folder: Path) -> None:
             if mask is not None:
                 arrays[what] = np.packbits(mask)
         with atomic_path(folder / f"{scan.name}.npz") as temporary, temporary.open("wb") as file:
-            np.savez_compressed(file, **arrays)
+            np.savez_compressed(file, allow_pickle=False, **arrays)
         records.append(
             {
                 "name": scan.name,
