@@ -1,0 +1,1 @@
+"""CovidNet3D: differentiable search of 3D classifiers of chest CT, and class activation maps."""
