@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vismodels.nas.relaxation import gumbel_softmax, linear_temperature
+from vismodels.nas.relaxation import exponential_temperature, gumbel_softmax, linear_temperature
 
 LOGITS = torch.tensor([1.0, -0.5, 0.0, 2.0])
 
@@ -106,3 +106,14 @@ def test_the_temperature_starts_and_ends_where_it_should_and_stays_there(start, 
 def test_the_temperature_falls_linearly_from_10_to_one_tenth():
     shares = (0.0, 0.25, 0.5, 1.0)
     assert [linear_temperature(p) for p in shares] == pytest.approx([10, 7.525, 5.05, 0.1])
+
+
+def test_the_exponential_temperature_falls_by_equal_factors():
+    shares = (-1.0, 0.0, 0.5, 1.0, 2.0)
+    expected = [5, 5, 2.5**0.5, 0.5, 0.5]
+    assert [exponential_temperature(p) for p in shares] == pytest.approx(expected)
+
+
+def test_an_exponential_temperature_of_zero_is_refused():
+    with pytest.raises(ValueError, match=r"must be positive, got 5\.0 and 0"):
+        exponential_temperature(0.5, end=0)

@@ -41,3 +41,14 @@ def linear_temperature(progress: float, start: float = 10.0, end: float = 0.1) -
     """Return the temperature after a share `progress` in [0, 1] of the search."""
     share = min(max(progress, 0.0), 1.0)
     return (1 - share) * start + share * end
+
+
+def exponential_temperature(progress: float, start: float = 5.0, end: float = 0.5) -> float:
+    """Return the temperature after a share `progress` in [0, 1]: start * (end / start) ** progress.
+
+    Raises:
+        ValueError: if a temperature is not positive.
+    """
+    if not (start > 0 and end > 0):
+        raise ValueError(f"temperatures must be positive, got {start} and {end}")
+    return float(start * (end / start) ** min(max(progress, 0.0), 1.0))
