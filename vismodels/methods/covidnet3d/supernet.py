@@ -67,6 +67,24 @@ class MixedBlock(nn.Module):
         return mixed
 
 
+class Path(nn.Module):
+    """One network of a supernet, with the supernet's weights.
+
+    Args:
+        supernet: shared, not copied.
+        genotype: which network.
+    """
+
+    def __init__(self, supernet: "Supernet", genotype: Genotype) -> None:
+        super().__init__()
+        self.supernet, self.weights = supernet, supernet.one_hot(genotype)
+
+    def forward(self, volume: Tensor) -> Tensor:
+        """Return the logits, (B, classes), of (B, C, D, H, W)."""
+        logits: Tensor = self.supernet(volume, self.weights)
+        return logits
+
+
 class Supernet(nn.Module):
     """All networks of a space at once, and the decisions between them.
 
@@ -105,6 +123,22 @@ class Supernet(nn.Module):
         check_volume(volume, self.config.in_channels)
         logits: Tensor = self.network(volume, lambda name, block, x: block(x, weights[name]))
         return logits
+
+    def used_parameters(self, weights: Weights) -> list[nn.Parameter]:
+        """Return the parameters that a pass with these weights of the candidates runs through."""
+        idle = {
+            f"blocks.{decision}.branches.{name}."
+            for decision, of_decision in weights.items()
+            for name, weight in zip(
+                self.choice(decision).candidates, of_decision.tolist(), strict=True
+            )
+            if not weight
+        }
+        return [
+            parameter
+            for name, parameter in self.network.named_parameters()
+            if not any(name.startswith(branch) for branch in idle)
+        ]
 
     def choice(self, decision: str) -> Choice:
         """Return one decision."""

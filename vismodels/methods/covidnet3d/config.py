@@ -1,0 +1,221 @@
+"""Configurations of CovidNet3D's search and trainings; defaults are the published values.
+
+He et al. (2021), arXiv 2101.05442, with the rates of the authors' code.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
+
+from vismodels.arms import WithoutNulls
+from vismodels.config import Config, suggestion
+from vismodels.data.manifest import SetName
+from vismodels.methods.covidnet3d.space import SpaceConfig
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
+Chance = Annotated[float, Field(ge=0, le=1)]
+Estimator = Literal["one_path", "all_paths", "policy"]
+
+
+# --- data ----------------------------------------------------------------------------------------
+
+
+class CTInput(Config):
+    """Scans of a chest: Hounsfield units within a window, scaled to [-1, 1]."""
+
+    kind: Literal["ct"] = "ct"
+    shape: tuple[PositiveInt, PositiveInt, PositiveInt] | None = None  # None: as the scans are
+    window: tuple[float, float] = (-1000.0, 400.0)  # HU
+
+
+class MaskInput(Config):
+    """Binary shapes: as they are, or as a soft mask beside a distance map."""
+
+    kind: Literal["mask"] = "mask"
+    size: Literal[28, 64] = 28  # the edge of the set's volumes
+    form: Literal["mask", "distance"] = "mask"
+
+
+Input = Annotated[CTInput | MaskInput, Field(discriminator="kind")]
+
+
+class DataConfig(Config):
+    """What is classified."""
+
+    card: SetName
+    input: Input
+    classes: Annotated[tuple[str, ...], Field(min_length=2)]
+    positive: str  # the class that precision, sensitivity, F1 and AUC are of
+
+    @model_validator(mode="after")
+    def _positive_is_a_class(self) -> "DataConfig":
+        if self.positive not in self.classes:
+            raise ValueError(
+                f"positive is {self.positive!r}, which is no class"
+                f"{suggestion(self.positive, self.classes)}"
+            )
+        return self
+
+
+# --- search --------------------------------------------------------------------------------------
+
+
+class SearchSettings(Config):
+    """How weights and architecture are moved in turn."""
+
+    iterations: PositiveInt
+    batch_size: PositiveInt = 64
+    # Patients for the weights, for the architecture, for choosing among what was found; published:
+    # scans, halved, and the test set.
+    parts: tuple[PositiveInt, PositiveInt, PositiveInt] = (2, 2, 1)
+    flip: tuple[Chance, Chance, Chance] = (0.5, 0.5, 0.5)
+    learning_rate: PositiveFloat = 1.0e-3
+    weight_decay: NonNegativeFloat = 5.0e-4
+    max_gradient_norm: PositiveFloat = 5.0
+    schedule: Literal["constant", "cosine"] = "constant"
+    warmup_share: Annotated[float, Field(ge=0, lt=1)] = 0.0  # weights alone, paths drawn evenly
+    architecture_learning_rate: PositiveFloat = 3.0e-4
+    architecture_betas: tuple[float, float] = (0.5, 0.999)
+    architecture_weight_decay: NonNegativeFloat = 1.0e-3
+    temperature: tuple[PositiveFloat, PositiveFloat] = (1.0, 1.0)  # from, to; exponentially
+    paths: Annotated[int, Field(ge=2)] = 4  # of each step of the policy gradient
+    cost_weight: NonNegativeFloat = 0.0  # times log(expected operations / at the start)
+    entropy_weight: NonNegativeFloat = 0.0  # reached linearly at the end
+    validate_every: PositiveInt
+    recalibration: PositiveInt = 4  # batches that give a path its own normalization statistics
+    candidates: NonNegativeInt = 4  # sampled beside the most probable one
+    compared: NonNegativeInt = 20  # evenly random networks, to compare what was found with
+    early_selection: NonNegativeInt = 0  # iterations each candidate is trained before the choice
+
+
+class SearchVariant(Config):
+    """One search."""
+
+    runs: PositiveInt = 1  # the first so many seeds
+    estimator: Estimator = "one_path"  # policy: departs from the paper; see `search_run`
+
+
+Searches = Annotated[dict[Name, SearchVariant], WithoutNulls()]
+
+
+class SearchConfig(Config):
+    """The stage `search`: one search, one seed."""
+
+    data: DataConfig
+    space: SpaceConfig
+    variant: SearchVariant
+    settings: SearchSettings
+    training: "TrainingSettings"  # of the early selection
+
+
+# --- training ------------------------------------------------------------------------------------
+
+
+class TrainingSettings(Config):
+    """How every network is trained from scratch."""
+
+    iterations: PositiveInt
+    batch_size: PositiveInt = 8
+    flip: tuple[Chance, Chance, Chance] = (0.5, 0.5, 0.5)
+    optimizer: Literal["adam", "adamw"] = "adam"
+    learning_rate: PositiveFloat = 1.0e-3
+    weight_decay: NonNegativeFloat = 5.0e-4  # adamw: not of normalizations and biases
+    warmup: NonNegativeInt = 0
+    max_gradient_norm: PositiveFloat | None = None
+    class_weights: bool = False  # rare classes weigh more
+    label_smoothing: Chance = 0.0
+    ema_decay: Chance = 0.0  # 0: the last weights are kept as they are
+    validate_every: PositiveInt
+
+    @model_validator(mode="after")
+    def _warmup_ends(self) -> "TrainingSettings":
+        if self.warmup >= self.iterations:
+            raise ValueError(f"warmup ({self.warmup}) must be below iterations ({self.iterations})")
+        return self
+
+
+class SearchedNetwork(Config):
+    """What a search found with the same seed."""
+
+    kind: Literal["searched"]
+    search: Name
+
+
+class UniformNetwork(Config):
+    """One operation in every block; `mbconv_3_3` is what one would write by hand."""
+
+    kind: Literal["uniform"]
+    operation: str
+
+
+class RandomNetwork(Config):
+    """A network drawn evenly from the space, or the drawn one nearest in cost to a searched one."""
+
+    kind: Literal["random"]
+    draw: NonNegativeInt
+    like: Name | None = None  # a search
+
+
+class BaselineNetwork(Config):
+    """A network of another library; see `baselines`."""
+
+    kind: Literal["baseline"]
+    model: Literal[
+        "monai_resnet10",
+        "monai_resnet101",
+        "monai_densenet121",
+        "r3d_18",
+        "mc3_18",
+        "r2plus1d_18",
+        "residual3d",
+        "timm_slices",
+    ]
+    backbone: str = "resnet10t"  # of `timm_slices`
+
+
+Network = Annotated[
+    SearchedNetwork | UniformNetwork | RandomNetwork | BaselineNetwork, Field(discriminator="kind")
+]
+
+
+class NetworkVariant(Config):
+    """One row of the table: a network, and on how many seeds it is trained."""
+
+    runs: PositiveInt = 1
+    iterations: PositiveInt | None = None  # where they differ from the training's
+    network: Network
+
+
+Networks = Annotated[dict[Name, NetworkVariant], WithoutNulls()]
+
+
+class TrainConfig(Config):
+    """The stage `train`: one network, one seed."""
+
+    data: DataConfig
+    space: SpaceConfig
+    variant: NetworkVariant
+    training: TrainingSettings
+
+    @property
+    def settings(self) -> TrainingSettings:
+        """The training, with what the network has of its own."""
+        if self.variant.iterations is None:
+            return self.training
+        own = {"iterations": self.variant.iterations}
+        return TrainingSettings.model_validate(dict(self.training) | own)
+
+
+def search_of(variant: NetworkVariant) -> str | None:
+    """Return the name of the search whose genotype a network needs, if any."""
+    network = variant.network
+    if isinstance(network, SearchedNetwork):
+        return network.search
+    return network.like if isinstance(network, RandomNetwork) else None
