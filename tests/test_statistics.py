@@ -8,6 +8,7 @@ from scipy import stats
 
 from vismodels.statistics import (
     Interval,
+    bootstrap_by_group,
     bootstrap_interval,
     exact_interval,
     holm,
@@ -113,6 +114,57 @@ def test_the_bootstrap_draws_in_pieces_without_losing_draws():
     error = values.std() / math.sqrt(3000)
     assert interval.low == pytest.approx(values.mean() - 1.96 * error, abs=0.3 * error)
     assert interval.high == pytest.approx(values.mean() + 1.96 * error, abs=0.3 * error)
+
+
+def mean_over(values):
+    return lambda drawn: float(np.mean(np.asarray(values)[drawn]))
+
+
+def test_groups_of_one_item_give_the_bootstrap_over_items():
+    values = np.random.default_rng(3).normal(1.0, 2.0, 40)
+    rng = np.random.default_rng(0)
+    interval = bootstrap_by_group(mean_over(values), range(40), 4000, rng)
+    expected = bootstrap_interval(values, seed=0)
+    # An end of a 4 000-draw interval wanders by about 0.05 standard errors of the mean (0.3).
+    assert (interval.low, interval.high) == pytest.approx((expected.low, expected.high), abs=0.08)
+    assert (interval.kind, interval.n) == ("95 % bootstrap interval over groups", 40)
+
+
+def test_repeating_the_scans_of_a_patient_does_not_narrow_the_interval():
+    values = np.random.default_rng(3).normal(size=20)
+    once = bootstrap_by_group(mean_over(values), range(20), 500, np.random.default_rng(0))
+    repeated, patients = np.repeat(values, 5), np.repeat(np.arange(20), 5).tolist()
+    often = bootstrap_by_group(mean_over(repeated), patients, 500, np.random.default_rng(0))
+    assert (often.low, often.high) == pytest.approx((once.low, once.high))
+    assert often.n == 20
+    by_item = bootstrap_interval(repeated, seed=0)
+    assert by_item.high - by_item.low < 0.6 * (often.high - often.low)
+
+
+def test_a_drawn_patient_brings_all_scans_and_the_number_of_patients_is_kept():
+    patients = ["a", "b", "a", "c", "d", "e", "f", "g", "h", "a"]
+    drawn = []
+    bootstrap_by_group(lambda items: drawn.append(items) or 0.0, patients, 50,
+                       np.random.default_rng(0))  # fmt: skip
+    for items in drawn:
+        counts = np.bincount(items, minlength=10)
+        assert counts[0] == counts[2] == counts[9]
+        assert counts.sum() - 2 * counts[0] == 8
+    assert len({tuple(items) for items in drawn}) > 40
+
+
+def test_draws_without_a_value_are_left_out():
+    values = np.array([math.nan, *[2.0] * 9])
+    rng = np.random.default_rng(0)
+    interval = bootstrap_by_group(mean_over(values), range(10), 200, rng)
+    assert (interval.low, interval.high) == (2, 2)
+    assert bootstrap_by_group(lambda drawn: math.nan, range(10), 20, rng) is None
+
+
+def test_below_eight_groups_there_is_no_interval():
+    rng = np.random.default_rng(0)
+    assert bootstrap_by_group(mean_over(np.ones(70)), [*range(7)] * 10, 20, rng) is None
+    assert bootstrap_by_group(mean_over(np.ones(80)), [*range(8)] * 10, 20, rng).n == 8
 
 
 def test_a_clear_order_is_kept_by_every_resample_and_a_tied_top_by_none():

@@ -6,7 +6,7 @@ and a bootstrap over items, which decide nothing. Torch-free.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar, get_args
 
@@ -34,7 +34,7 @@ class Interval:
         low: lower end.
         high: upper end.
         kind: what it is, for captions: `95 % t interval`, `95 % bootstrap interval`, `exact`.
-        n: how many seeds (t), items (bootstrap) or runs (exact) it rests on.
+        n: how many seeds (t), items or groups (bootstrap) or runs (exact) it rests on.
     """
 
     low: float
@@ -118,6 +118,47 @@ def bootstrap_interval(
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     kind = f"{_percent(level)} bootstrap interval over items"
     return Interval(float(low), float(high), kind, len(item_differences))
+
+
+def bootstrap_by_group(
+    statistic: Callable[[NDArray[np.intp]], float],
+    groups: Sequence[Hashable],
+    draws: int,
+    rng: np.random.Generator,
+    level: float = 0.95,
+) -> Interval | None:
+    """Return the percentile bootstrap interval of any statistic, with whole groups resampled.
+
+    Several scans of one patient are alike: patients are drawn with replacement, each with all its
+    items, so that the interval is as wide as the number of patients makes it.
+
+    Args:
+        statistic: indices of the drawn items, repeated as often as drawn -> value; NaN where it is
+            not defined, for instance an AUC without positives: such draws are left out.
+        groups: group (patient) of every item.
+        draws: number of resamples.
+        rng: source of the draws.
+        level: confidence level in (0, 1).
+
+    Returns:
+        None below eight groups, or if no draw has a value; its `n` is the number of groups.
+    """
+    members: dict[Hashable, list[int]] = {}
+    for index, group in enumerate(groups):
+        members.setdefault(group, []).append(index)
+    if len(members) < MIN_ITEMS:
+        return None
+    items = [np.array(indices, np.intp) for indices in members.values()]
+    values = np.empty(draws)
+    for draw in range(draws):
+        drawn = rng.integers(0, len(items), len(items))
+        values[draw] = statistic(np.concatenate([items[group] for group in drawn]))
+    values = values[~np.isnan(values)]
+    if values.size == 0:
+        return None
+    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    kind = f"{_percent(level)} bootstrap interval over groups"
+    return Interval(float(low), float(high), kind, len(items))
 
 
 def order_agreement(

@@ -1,5 +1,7 @@
 import pkgutil
 import re
+import subprocess
+import sys
 from importlib import import_module
 
 import pytest
@@ -39,3 +41,13 @@ def test_titles_are_different():
 def test_unknown_metrics_are_answered_with_the_nearest_name():
     with pytest.raises(KeyError, match="did you mean 'psnr_y'"):
         METRICS.get("psnr_x")
+
+
+def test_reading_the_catalog_loads_no_library_that_computes():
+    heavy = ("torch", "scipy", "sklearn", "skimage", "cv2", "monai", "rapidfuzz")
+    code = (
+        "import sys, vismodels.metrics.catalog; "
+        f"print(*(name for name in {heavy} if name in sys.modules))"
+    )
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (output.returncode, output.stdout.split()) == (0, []), output.stderr

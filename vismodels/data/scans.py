@@ -126,7 +126,10 @@ def read_scans(folder: Path) -> list[Scan]:
 
 
 def _read_scan(record: Mapping[str, Any], folder: Path) -> Scan:
-    with np.load(folder / f"{record['name']}.npz", allow_pickle=False) as arrays:
+    with (
+        (folder / f"{record['name']}.npz").open("rb") as file,
+        np.load(file, allow_pickle=False) as arrays,
+    ):
         voxels = arrays["voxels"]
 
         def mask(what: str) -> Mask | None:

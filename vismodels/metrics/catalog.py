@@ -4,6 +4,17 @@ Stages import a metric from the module that defines it; the catalog is for table
 which meet names in score files.
 """
 
+from vismodels.metrics.classification import (
+    ACCURACY,
+    AUC,
+    BALANCED_ACCURACY,
+    F1,
+    POSITIVE_PRECISION,
+    SECONDS_PER_SCAN,
+    SENSITIVITY,
+    SIZE_MB,
+    SPECIFICITY,
+)
 from vismodels.metrics.dataset import (
     ITEMS,
     LR_DIFFERENCE,
@@ -14,8 +25,15 @@ from vismodels.metrics.dataset import (
     VERIFIED,
 )
 from vismodels.metrics.document import DRD, EMPTY_PAGES, F_MEASURE, PRECISION, PSNR_BINARY, RECALL
+from vismodels.metrics.faithfulness import DELETION_AREA, INSERTION_AREA
 from vismodels.metrics.general import ACTIVATIONS, BITOPS, MACS, PARAMETERS, TRAIN_LOSS
 from vismodels.metrics.image import PSNR_Y, PSNR_Y_FLOAT, SSIM_Y
+from vismodels.metrics.localization import (
+    ENERGY_IN_LESION,
+    ENERGY_IN_LUNG,
+    LESION_IOU,
+    POINTING_GAME,
+)
 from vismodels.metrics.pages import CHARACTERS, WORDS
 from vismodels.metrics.pseudo_f import PFM_SKELETON, PFM_WEIGHTED
 from vismodels.metrics.refinement import F_MEASURE_PREDICTED, PSNR_PREDICTED
@@ -77,5 +95,20 @@ for _metric in (
     CER_TESSERACT,
     CER_RAPIDOCR,
     OCR_LOSS,
+    ACCURACY,
+    BALANCED_ACCURACY,
+    POSITIVE_PRECISION,
+    SENSITIVITY,
+    SPECIFICITY,
+    F1,
+    AUC,
+    SIZE_MB,
+    SECONDS_PER_SCAN,
+    POINTING_GAME,
+    ENERGY_IN_LESION,
+    ENERGY_IN_LUNG,
+    LESION_IOU,
+    DELETION_AREA,
+    INSERTION_AREA,
 ):
     METRICS.register(_metric.name, _metric)
