@@ -7,7 +7,7 @@ columns from the patient's right to the left, as an axial slice is looked at.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from vismodels.files import FileError, atomic_path, read_json, write_json
 RECORDS = "scans.json"
 Voxels = NDArray[np.int16]
 Mask = NDArray[np.bool_]
+Split = TypeVar("Split", bound=str)
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class Scan:
                 )
 
 
-def refuse_shared_patients(splits: Mapping[str, Sequence[Scan]]) -> None:
+def refuse_shared_patients(splits: Mapping[Split, Sequence[Scan]]) -> None:
     """Check that no patient has scans in two splits, and that no name occurs twice.
 
     Args:

@@ -54,3 +54,30 @@ BITOPS_256 = Metric(
     protocol="as BitOPs, at a 256x256 LR image",
     digits=0,
 )
+DERIVED_LOSS = Metric(
+    "derived_loss",
+    "Derived loss",
+    higher_is_better=False,
+    protocol="class-weighted cross-entropy of the chosen network with the supernet's weights, on "
+    "patients of the training split that moved neither weights nor architecture",
+)
+DERIVED_ACCURACY = Metric(
+    "derived_accuracy",
+    "Derived accuracy",
+    unit="%",
+    higher_is_better=True,
+    protocol="right answers of the chosen network with the supernet's weights, same patients",
+    digits=1,
+)
+RANDOM_LOSS = Metric(
+    "random_loss",
+    "Loss of random networks",
+    higher_is_better=False,
+    protocol="as the derived loss, of evenly random networks of the space; mean over them",
+)
+EXPECTED_MACS = Metric(
+    "expected_macs",
+    "Expected MACs",
+    protocol="expected multiply-accumulates of the searched blocks under the final probabilities",
+    digits=0,
+)

@@ -147,11 +147,9 @@ def _monai_resnet(name: str) -> Callable[[int, int], nn.Module]:
 
 
 def _monai_densenet(in_channels: int, classes: int) -> nn.Module:
-    from monai.networks import nets
+    from monai.networks.nets.densenet import DenseNet121
 
-    network: nn.Module = nets.DenseNet121(
-        spatial_dims=3, in_channels=in_channels, out_channels=classes
-    )
+    network: nn.Module = DenseNet121(spatial_dims=3, in_channels=in_channels, out_channels=classes)
     return network
 
 
