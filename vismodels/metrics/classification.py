@@ -79,6 +79,29 @@ AUC = Metric(
     "others; an item, of the positives only, is the share of the others with a smaller logit, half "
     "for an equal one; their mean is the score",
 )
+_OVER_PATIENTS = "of the 95 % percentile bootstrap interval over patients, all scans of each"
+BALANCED_ACCURACY_LOW = Metric(
+    "balanced_accuracy_low",
+    "Balanced accuracy, low",
+    unit="%",
+    higher_is_better=True,
+    protocol=f"lower end {_OVER_PATIENTS}",
+    digits=1,
+)
+BALANCED_ACCURACY_HIGH = Metric(
+    "balanced_accuracy_high",
+    "Balanced accuracy, high",
+    unit="%",
+    higher_is_better=True,
+    protocol=f"upper end {_OVER_PATIENTS}",
+    digits=1,
+)
+AUC_LOW = Metric(
+    "auc_low", "AUC, low", higher_is_better=True, protocol=f"lower end {_OVER_PATIENTS}"
+)
+AUC_HIGH = Metric(
+    "auc_high", "AUC, high", higher_is_better=True, protocol=f"upper end {_OVER_PATIENTS}"
+)
 SIZE_MB = Metric(
     "size_mb",
     "Size",

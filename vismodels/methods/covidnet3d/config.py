@@ -219,3 +219,146 @@ def search_of(variant: NetworkVariant) -> str | None:
     if isinstance(network, SearchedNetwork):
         return network.search
     return network.like if isinstance(network, RandomNetwork) else None
+
+
+# --- scoring -------------------------------------------------------------------------------------
+
+
+class ScoringSettings(Config):
+    """How networks are scored on the test split."""
+
+    bootstrap: PositiveInt = 1000  # draws of patients
+
+
+class MapSettings(Config):
+    """Activation maps of the first seed of some networks, scored against the lesions."""
+
+    networks: tuple[Name, ...]
+    kinds: tuple[Literal["cam", "shifted_cam", "grad_cam", "layer_cam"], ...]
+    layer: str | None = None  # of Grad-CAM and LayerCAM: a module's name; None: the last map
+    least_lesion: PositiveInt = 8  # voxels; smaller lesions are below what a map resolves
+    faithfulness_scans: NonNegativeInt = 8
+    faithfulness_steps: PositiveInt = 20
+    shown: tuple[str, ...] = ()  # scans whose maps the report shows
+
+
+class ProblemConfig(Config):
+    """Data, space, search, networks: everything that is compared with one another."""
+
+    data: DataConfig
+    space: SpaceConfig
+    search: SearchSettings
+    searches: Searches
+    networks: Networks
+    training: TrainingSettings
+    scoring: ScoringSettings
+    maps: MapSettings | None = None
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> "ProblemConfig":
+        if self.space.classes != len(self.data.classes):
+            raise ValueError(
+                f"the space has {self.space.classes} classes, the data {len(self.data.classes)}"
+            )
+        for name, variant in self.networks.items():
+            search = search_of(variant)
+            if search is None:
+                continue
+            if search not in self.searches:
+                raise ValueError(
+                    f"networks.{name} names the search {search!r}, which is none"
+                    f"{suggestion(search, self.searches)}"
+                )
+            if self.searches[search].runs < variant.runs:
+                raise ValueError(
+                    f"networks.{name} wants {variant.runs} seeds of the search {search!r}, which "
+                    f"runs on {self.searches[search].runs}"
+                )
+        for name in self.maps.networks if self.maps else ():
+            if name not in self.networks:
+                raise ValueError(
+                    f"maps.networks names {name!r}, which is none{suggestion(name, self.networks)}"
+                )
+            if isinstance(self.networks[name].network, BaselineNetwork):
+                raise ValueError(f"maps.networks names {name!r}, a network of another library")
+        return self
+
+
+Problems = Annotated[dict[Name, ProblemConfig], WithoutNulls()]
+
+
+class PublishedRow(Config):
+    """A row of the paper's tables, percent."""
+
+    data: Name
+    model: Name
+    accuracy: PositiveFloat
+    precision: PositiveFloat
+    sensitivity: PositiveFloat
+    f1: PositiveFloat
+
+
+class PublishedTest(Config):
+    """The test split that a table is said to be of."""
+
+    positives: PositiveInt
+    others: PositiveInt
+    largest_class: PositiveInt
+    classes: Annotated[int, Field(ge=2)]
+    denominators: tuple[PositiveInt, ...] = ()  # other counts of positives, of other splits
+
+
+class AuditConfig(Config):
+    """The published tables, to be checked against the sizes of their test splits."""
+
+    tests: dict[Name, PublishedTest]
+    rows: tuple[PublishedRow, ...]
+
+    @model_validator(mode="after")
+    def _tests_are_known(self) -> "AuditConfig":
+        for row in self.rows:
+            if row.data not in self.tests:
+                raise ValueError(
+                    f"a row names the data {row.data!r}, which is none"
+                    f"{suggestion(row.data, self.tests)}"
+                )
+        return self
+
+
+class CovidNet3DConfig(Config):
+    """The section `covidnet3d`."""
+
+    seeds: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)]
+    audit: AuditConfig
+    problems: Annotated[Problems, Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _seeds_suffice(self) -> "CovidNet3DConfig":
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"seeds must differ, got {list(self.seeds)}")
+        for name, problem in self.problems.items():
+            runs = {f"searches.{arm}": s.runs for arm, s in problem.searches.items()}
+            runs |= {f"networks.{arm}": n.runs for arm, n in problem.networks.items()}
+            for arm, wanted in runs.items():
+                if wanted > len(self.seeds):
+                    raise ValueError(
+                        f"{name}.{arm} runs on {wanted} seeds, but there are {len(self.seeds)}"
+                    )
+        return self
+
+
+class ScoreConfig(Config):
+    """The stage `score`: what is scored belongs to it, so that a shorter list makes it stale."""
+
+    seeds: tuple[NonNegativeInt, ...]
+    data: DataConfig
+    networks: Networks
+    scoring: ScoringSettings
+
+
+class MapsConfig(Config):
+    """The stage `maps`."""
+
+    data: DataConfig
+    networks: Networks
+    maps: MapSettings
