@@ -25,6 +25,7 @@ wildcard_constraints:
     method=r"[a-z0-9_]+",
     model=r"[a-z0-9_]+",
     network=r"[a-z0-9_]+",
+    problem=r"[a-z0-9_]+",
     recognizer=r"[a-z0-9_]+",
     search=r"[a-z0-9_]+",
     seed=r"\d+",
@@ -34,6 +35,7 @@ wildcard_constraints:
 include: "workflows/rules/common.smk"
 include: "workflows/rules/data.smk"
 include: "workflows/rules/synthetic.smk"
+include: "workflows/rules/covidnet3d.smk"
 include: "workflows/rules/nafdpm.smk"
 include: "workflows/rules/quantnas.smk"
 include: "workflows/rules/super_resolution.smk"

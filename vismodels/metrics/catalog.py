@@ -7,7 +7,11 @@ which meet names in score files.
 from vismodels.metrics.classification import (
     ACCURACY,
     AUC,
+    AUC_HIGH,
+    AUC_LOW,
     BALANCED_ACCURACY,
+    BALANCED_ACCURACY_HIGH,
+    BALANCED_ACCURACY_LOW,
     F1,
     POSITIVE_PRECISION,
     SECONDS_PER_SCAN,
@@ -36,15 +40,30 @@ from vismodels.metrics.localization import (
 )
 from vismodels.metrics.pages import CHARACTERS, WORDS
 from vismodels.metrics.pseudo_f import PFM_SKELETON, PFM_WEIGHTED
+from vismodels.metrics.published import (
+    FALSE_ALARMS,
+    FITTING_POSITIVES,
+    HITS,
+    IMPLIED_ACCURACY,
+    IMPLIED_F1,
+    MAJORITY_ACCURACY,
+    PUBLISHED_ACCURACY,
+    PUBLISHED_F1,
+)
 from vismodels.metrics.refinement import F_MEASURE_PREDICTED, PSNR_PREDICTED
 from vismodels.metrics.restoration import EDGE_MSE, PSNR, SSIM
+from vismodels.metrics.scans import LESION_SCANS, LESION_SHARE, PATIENTS, SLICES
 from vismodels.metrics.search import (
     BITOPS_256,
     CHOICE_ENTROPY,
     DECISIVENESS,
     DERIVATION_GAP,
+    DERIVED_ACCURACY,
+    DERIVED_LOSS,
     DERIVED_PSNR,
     EXPECTED_BITOPS,
+    EXPECTED_MACS,
+    RANDOM_LOSS,
     SUPERNET_PSNR,
 )
 from vismodels.metrics.text import CER, CER_RAPIDOCR, CER_TESSERACT, OCR_LOSS
@@ -110,5 +129,25 @@ for _metric in (
     LESION_IOU,
     DELETION_AREA,
     INSERTION_AREA,
+    BALANCED_ACCURACY_LOW,
+    BALANCED_ACCURACY_HIGH,
+    AUC_LOW,
+    AUC_HIGH,
+    FALSE_ALARMS,
+    FITTING_POSITIVES,
+    HITS,
+    IMPLIED_ACCURACY,
+    IMPLIED_F1,
+    MAJORITY_ACCURACY,
+    PUBLISHED_ACCURACY,
+    PUBLISHED_F1,
+    PATIENTS,
+    LESION_SCANS,
+    LESION_SHARE,
+    SLICES,
+    DERIVED_ACCURACY,
+    DERIVED_LOSS,
+    EXPECTED_MACS,
+    RANDOM_LOSS,
 ):
     METRICS.register(_metric.name, _metric)

@@ -34,6 +34,7 @@ CODE = CodeIndex(Path(workflow.basedir), Path(vismodels.__file__).parent)
 ENVIRONMENT = environment_digest(environment())
 KNOWN_KEYS = set(RunConfig.model_fields)
 PAGE_SETS = {}  # rendered sets of pages, by name; filled in synthetic.smk
+SCAN_SETS = {}  # generated sets of CT scans, by name; filled in synthetic.smk
 LABELLED = {}  # sets of pages whose words an OCR engine finds
 REPORTABLE = {}  # method -> what a report shows of it; filled by `report_on`
 
@@ -100,6 +101,16 @@ def page_set(name):
     if name in LABELLED:
         return expand(rules.nafdpm_labels.output.manifest, card=name)[0]
     return expand(rules.data_documents.output.manifest, card=name)[0]
+
+
+def volumes(problem, card):
+    """Return the manifest of the volumes of a problem: generated, real scans, or binary shapes."""
+    if card in SCAN_SETS:
+        made = rules.synthetic_chest_ct.output.manifest
+        return expand(made, card=card, seed=SYNTHETIC_SEED)[0]
+    if card in CT_SETS:
+        return expand(rules.data_scans.output.manifest, card=card)[0]
+    return expand(rules.covidnet3d_shapes.output.manifest, problem=problem)[0]
 
 
 def page_sets(sets, purpose):

@@ -1,8 +1,13 @@
 """Data: what is there (acquire, one job for each set, no input) and what is made of it."""
 
+from vismodels.data.ct_sets import CTSetConfig
 from vismodels.data.manifest import PhotographsConfig, card_files
 
 PHOTOGRAPHS = settings("photographs", PhotographsConfig)
+KNOWN_KEYS.add("ct_sets")
+CT_SETS = {
+    name: settings(f"ct_sets.{name}", CTSetConfig) for name in checked(lookup, config, "ct_sets")
+}
 
 
 rule data_acquire:
@@ -65,3 +70,24 @@ rule data_documents:
         data_root=RUN_CONFIG.data_root,
     script:
         "../scripts/data_documents.py"
+
+
+rule data_scans:
+    input:
+        acquired=rules.data_acquire.output.manifest,
+    output:
+        manifest=f"{RESULTS}/data/{{card}}/scans/manifest.json",
+        scores=f"{RESULTS}/data/{{card}}/scans/scores.json",
+    log:
+        f"{LOGS}/data_scans/{{card}}.log",
+    benchmark:
+        f"{BENCHMARKS}/data_scans/{{card}}.tsv"
+    threads: 1
+    resources:
+        mem_mb=4000,  # one scan at a time
+        runtime=1440,
+    params:
+        **tracked("data_scans.py", "ct_sets.{card}"),
+        data_root=RUN_CONFIG.data_root,
+    script:
+        "../scripts/data_scans.py"

@@ -9,7 +9,7 @@ from vismodels.figures import figure_to
 from vismodels.files import project_root
 from vismodels.methods.quantnas.architecture import draw_architecture
 from vismodels.methods.quantnas.config import FiguresConfig
-from vismodels.methods.quantnas.course import draw_entropy, draw_probabilities, probability_curves
+from vismodels.methods.quantnas.course import draw_probabilities, probability_curves
 from vismodels.methods.quantnas.figures import draw_figures
 from vismodels.methods.quantnas.labels import label_points
 from vismodels.methods.quantnas.pareto import chosen_set, draw_pareto, points, published_points
@@ -324,9 +324,3 @@ def test_any_number_of_decisions_has_a_panel_each(count, tmp_path: Path):
     picture = draw_probabilities("x", 0, course(candidates), genotype, candidates, tmp_path)
     assert picture.alt.startswith(f"{count} line plots")
     assert "layer_0 simple_3x3@8 0.50" in picture.alt
-
-
-def test_the_entropy_of_every_seed_is_told_with_its_first_and_last_value(tmp_path):
-    logs = {"noise": [curve("entropy", 10.0, 2.0), curve("entropy", 10.0, 3.0)]}
-    picture = draw_entropy(logs, tmp_path)
-    assert "noise from 10.00 to 2.00, 3.00" in picture.alt

@@ -231,7 +231,7 @@ class ScoringSettings(Config):
 
 
 class MapSettings(Config):
-    """Activation maps of the first seed of some networks, scored against the lesions."""
+    """Activation maps of some networks, scored against the lesions."""
 
     networks: tuple[Name, ...]
     kinds: tuple[Literal["cam", "shifted_cam", "grad_cam", "layer_cam"], ...]
@@ -354,11 +354,13 @@ class ScoreConfig(Config):
     data: DataConfig
     networks: Networks
     scoring: ScoringSettings
+    maps: MapSettings | None
 
 
-class MapsConfig(Config):
-    """The stage `maps`."""
+class ShapesConfig(Config):
+    """The stage `shapes`."""
 
     data: DataConfig
-    networks: Networks
-    maps: MapSettings
+
+
+FiguresConfig = CovidNet3DConfig

@@ -82,14 +82,10 @@ def placed_histogram(scans: Sequence[Scan]) -> Features:
     return np.stack(rows)
 
 
-def shapes(found: LabelledVolumes) -> Features:
-    """Return (N, 25), the hand-made features of binary shapes."""
-    return np.array([list(shape_features(image > 0).values()) for image in found.images])
-
-
-def thickness(found: LabelledVolumes) -> Features:
-    """Return (N, 1), voxels of the shape over those of its surface."""
-    return np.array([[shape_features(image > 0)["thickness"]] for image in found.images])
+def shape_table(found: LabelledVolumes) -> tuple[list[str], Features]:
+    """Return the names of the hand-made features of binary shapes, and (N, 25) values."""
+    rows = [shape_features(image > 0) for image in found.images]
+    return list(rows[0]), np.array([list(row.values()) for row in rows])
 
 
 SCAN_SHORTCUTS: Mapping[str, Callable[[Sequence[Scan]], Features]] = {

@@ -7,9 +7,10 @@ from vismodels.data.windows import ORIGINAL, draw_windows
 from vismodels.figures import Picture
 from vismodels.methods.quantnas.architecture import draw_architecture
 from vismodels.methods.quantnas.config import BICUBIC, FiguresConfig, search_of, varied_space
-from vismodels.methods.quantnas.course import draw_entropy, draw_probabilities
+from vismodels.methods.quantnas.course import draw_probabilities
 from vismodels.methods.quantnas.pareto import draw_pareto
 from vismodels.methods.quantnas.space import FixedSpace, SpaceConfig, candidate
+from vismodels.nas.course import draw_entropy
 from vismodels.nas.genotype import Genotype, read_genotype
 from vismodels.results import SCORES, read_scores
 from vismodels.tables.layout import PaperValues

@@ -1,0 +1,99 @@
+import nibabel
+import numpy as np
+import pytest
+
+from vismodels.config import ConfigError, parse_config
+from vismodels.data.ct_sets import CTSetConfig, prepare_ct_set, scan_places
+from vismodels.data.images import write_png
+from vismodels.data.manifest import acquire, write_acquired
+from vismodels.data.scans import read_scans
+from vismodels.files import FileError
+
+CLASSES = {"CT-0": "Normal", "CT-1": "NCP"}
+
+
+def config(**changes):
+    section = {"shape": [4, 6, 6], "classes": CLASSES, "validation": 0.5} | changes
+    return parse_config(CTSetConfig, section, "ct_sets")
+
+
+def nifti(path, level):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    voxels = np.full((8, 9, 10), level, np.int16)
+    voxels[0] = -1000
+    image = nibabel.Nifti1Image(voxels, np.diag([1.0, 1.0, 5.0, 1.0]))
+    image.header.set_xyzt_units("mm")
+    nibabel.save(image, path)
+
+
+def prepared(tmp_path, settings):
+    (tmp_path / "acquired").mkdir()
+    write_acquired(acquire("study", tmp_path / "data"), tmp_path / "acquired")
+    return prepare_ct_set(
+        settings, "study", tmp_path / "data", tmp_path / "acquired", tmp_path / "out"
+    )
+
+
+def test_files_become_scans_of_one_shape_with_a_validation_part(tmp_path):
+    root = tmp_path / "data" / "sr" / "study"
+    for number in range(8):
+        nifti(root / "train" / "CT-1" / f"study_{number}.nii.gz", 100 + number)
+    nifti(root / "test" / "CT-0" / "study_9.nii.gz", 40)
+    scores = prepared(tmp_path, config())
+    counts = {score.variant: score.value("items").value for score in scores}
+    assert counts["test"] == 1
+    assert counts["train"] + counts["validation"] == 8
+    assert min(counts.values()) >= 1
+    (scan,) = read_scans(tmp_path / "out" / "test")
+    assert (scan.label, scan.slices, scan.voxels.shape) == ("Normal", 10, (4, 6, 6))
+    assert scan.spacing[0] == pytest.approx(5.0 * 10 / 4)
+    assert scan.lung is None
+    assert scan.voxels.max() == 40
+
+
+def test_slices_of_images_become_scans_of_their_patient(tmp_path):
+    root = tmp_path / "data" / "sr" / "study"
+    rng = np.random.default_rng(0)
+    for split, patient in (("train", "p1"), ("train", "p2"), ("test", "p3")):
+        for scan in ("a", "b"):
+            folder = root / split / "CT-1" / patient / scan
+            folder.mkdir(parents=True)
+            for number in range(5):
+                pixels = rng.integers(0, 255, (7, 7), dtype=np.uint8)
+                write_png(folder / f"{number}.png", np.repeat(pixels[..., None], 3, 2))
+    settings = config(axes="SPL", spacing=[5.0, 1.0, 1.0])
+    prepared(tmp_path, settings)
+    scans = read_scans(tmp_path / "out" / "test")
+    assert [scan.name for scan in scans] == ["test_CT-1_p3_a", "test_CT-1_p3_b"]
+    assert {scan.patient for scan in scans} == {"CT-1_p3"}
+    assert -1000 <= scans[0].voxels.min() < scans[0].voxels.max() <= 400
+
+
+def test_all_scans_of_a_patient_stay_together():
+    items = [f"train/CT-1/p{n}/{scan}/1.png" for n in range(30) for scan in "ab"]
+    splits = {}
+    for place in scan_places(items, config()):
+        splits.setdefault(place.patient, set()).add(place.split)
+    assert len(splits) == 30
+    assert all(len(found) == 1 for found in splits.values())
+    assert {"train"} in splits.values()
+    assert {"validation"} in splits.values()
+
+
+def test_a_patient_in_two_splits_is_named():
+    items = ["train/CT-1/p1/a/1.png", "test/CT-1/p1/b/1.png"]
+    with pytest.raises(ConfigError, match="CT-1_p1 in test and "):
+        scan_places(items, config())
+
+
+@pytest.mark.parametrize(
+    ("item", "words"),
+    [
+        ("CT-1/a.nii.gz", "expected <train or test>/<CT-0, CT-1>/"),
+        ("train/CT-9/a.nii.gz", "sort the files as the data card says"),
+        ("train/CT-1/1.png", "slices lie in a folder of their scan"),
+    ],
+)
+def test_files_in_other_places_are_named(item, words):
+    with pytest.raises(FileError, match=words):
+        scan_places([item], config())

@@ -1,0 +1,131 @@
+"""The stage `score`: networks, shortcuts and maps of one problem, from its input folders."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from vismodels.data.scans import RECORDS, Scan, read_scans
+from vismodels.data.volumes import VolumeSet
+from vismodels.files import read_json
+from vismodels.methods.covidnet3d.config import ScoreConfig
+from vismodels.methods.covidnet3d.data import load_split, volumes_of_scans
+from vismodels.methods.covidnet3d.maps import (
+    draw_maps,
+    score_faithfulness,
+    score_maps,
+    with_lesions,
+)
+from vismodels.methods.covidnet3d.montage import store_shown
+from vismodels.methods.covidnet3d.network import CovidNet3D
+from vismodels.methods.covidnet3d.score import (
+    Logits,
+    Scored,
+    load_networks,
+    scan_shortcuts,
+    score,
+)
+from vismodels.methods.covidnet3d.shapes import FEATURES
+from vismodels.methods.covidnet3d.shortcuts import majority, regression
+from vismodels.results import Score
+
+SHOWN = "maps.npz"
+
+
+def score_problem(
+    config: ScoreConfig,
+    networks: Sequence[Path],
+    volumes: Path,
+    folder: Path,
+    device: torch.device | str = "cpu",
+) -> Scored:
+    """Return all records of a problem, and write the maps that the report shows.
+
+    Args:
+        config: what is scored.
+        networks: folders of the stage `train`.
+        volumes: folder of the set.
+        folder: where the maps go.
+        device: where to compute.
+
+    Raises:
+        FileError: if a file is missing or damaged.
+    """
+    loaded = load_networks(networks, device)
+    classes = config.data.classes
+    scans: list[Scan] = []
+    if (volumes / "test" / RECORDS).is_file():
+        scans = read_scans(volumes / "test")
+        test = volumes_of_scans(config.data, scans)
+        shortcuts = scan_shortcuts(read_scans(volumes / "train"), scans, classes)
+    else:
+        test = load_split(config.data, volumes, "test")
+        shortcuts = shape_shortcuts(load_split(config.data, volumes, "train"), test, volumes)
+    scored = score(config.data, config.scoring, loaded, test, shortcuts, device)
+    if config.maps is None or not scans:
+        return scored
+    return replace(
+        scored, scores=[*scored.scores, *_map_scores(config, loaded, test, scans, folder)]
+    )
+
+
+def shape_shortcuts(training: VolumeSet, test: VolumeSet, volumes: Path) -> dict[str, Logits]:
+    """Return the logits of all shortcuts for binary shapes: name -> (N, classes)."""
+    labels, classes = training.labels.numpy(), len(training.classes)
+    tables = {split: _features(volumes / split / FEATURES) for split in ("train", "test")}
+    thick = [table[:, [names.index("thickness")]] for names, table in tables.values()]
+    return {
+        "majority": majority(labels, len(test), classes),
+        "thickness": regression(thick[0], labels, thick[1], classes),
+        "shape_features": regression(tables["train"][1], labels, tables["test"][1], classes),
+    }
+
+
+def _features(path: Path) -> tuple[list[str], Logits]:
+    content: Any = read_json(path)
+    return content["names"], np.array(content["rows"], float)
+
+
+def _map_scores(
+    config: ScoreConfig,
+    networks: Mapping[str, Mapping[int, torch.nn.Module]],
+    test: VolumeSet,
+    scans: Sequence[Scan],
+    folder: Path,
+) -> list[Score]:
+    """Return the records of all maps; how faithful they are, and pictures, of the first seed."""
+    assert config.maps is not None
+    settings, records = config.maps, []
+    chosen = with_lesions(scans, settings.least_lesion)
+    shown: dict[str, np.ndarray[Any, Any]] = {}
+    for name in settings.networks:
+        for number, (seed, network) in enumerate(sorted(networks[name].items())):
+            assert isinstance(network, CovidNet3D)
+            drawn = draw_maps(network, test, chosen, settings)
+            records += score_maps(config.data, name, seed, drawn, scans)
+            if number:  # the rest is dear, or a picture
+                continue
+            if settings.faithfulness_scans:
+                records += score_faithfulness(
+                    config.data, name, seed, network, drawn, test, settings
+                )
+            shown |= {
+                f"{name}/{maps.kind}/{scan}": maps.maps[scan].astype(np.float16)
+                for maps in drawn
+                for scan in settings.shown
+                if scan in maps.maps
+            }
+    names = [scan.name for scan in scans]
+    pictured: dict[str, dict[str, np.ndarray[Any, Any]]] = {
+        name: {
+            "image": test.images[names.index(name), 0].numpy().astype(np.float16),
+            "lesion": np.asarray(scans[names.index(name)].lesion),
+        }
+        for name in settings.shown
+        if name in {key.split("/")[2] for key in shown}
+    }
+    store_shown(folder / SHOWN, pictured, shown)
+    return records
