@@ -127,7 +127,15 @@ def test_an_unreadable_photograph_is_named(finished, fresh, tmp_path):
     folder.mkdir(parents=True)
     (folder / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n no picture")
     (fresh.directory / "mine.yaml").write_text("super_resolution: {sets: {train: [mine]}}\n")
-    words = (*ONE, "--run", "test", "--configfile", "mine.yaml", "--data-root", tmp_path / "Daten ö")
+    words = (
+        *ONE,
+        "--run",
+        "test",
+        "--configfile",
+        "mine.yaml",
+        "--data-root",
+        tmp_path / "Daten ö",
+    )
     output = fresh.vismodels("reproduce", *words, expect=1)
     assert re.search(r"broken\.png: .*(damaged|cannot|not)", output), output
     assert "Traceback" not in output
