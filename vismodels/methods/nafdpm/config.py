@@ -102,6 +102,7 @@ class TrainingConfig(Config):
     patch: tuple[PositiveInt, PositiveInt]  # rows and columns, pixels
     optimizer: OptimizerConfig = OptimizerConfig()
     augmentation: AugmentationConfig = AugmentationConfig()
+    threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5  # a binarization is white from here on
     validate_every: PositiveInt
     validation_pages: PositiveInt  # that are restored at each validation
 

@@ -90,7 +90,9 @@ def train(
         channels=CHANNELS[task],
         augmentation=settings.augmentation,
     )
-    pipeline = NAFDPMPipeline.from_model(optimization.averaged, task, tile_size=max(settings.patch))
+    pipeline = NAFDPMPipeline.from_model(
+        optimization.averaged, task, max(settings.patch), settings.threshold
+    )
     shown = validation[: settings.validation_pages]
     for end in fit_to_milestones(
         step,
