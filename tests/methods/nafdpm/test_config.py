@@ -80,6 +80,13 @@ def test_an_unknown_model_for_the_scans_is_named():
         parse_config(NAFDPMConfig, config, "nafdpm")
 
 
+def test_a_page_that_is_deblurred_keeps_its_levels():
+    config = section()
+    config["tasks"]["deblurring"]["models"]["base"]["network"]["levels"] = "page"
+    with pytest.raises(ConfigError, match=r"base\.network\.levels is 'page'.*set it to 'given'"):
+        parse_config(NAFDPMConfig, config, "nafdpm")
+
+
 def test_equal_seeds_are_refused():
     with pytest.raises(ConfigError, match="seeds must differ"):
         parse_config(NAFDPMConfig, section() | {"seeds": [0, 0]}, "nafdpm")

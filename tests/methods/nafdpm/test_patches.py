@@ -129,6 +129,21 @@ def test_the_ground_truth_knows_nothing_of_the_other_side():
         assert set(clean.unique().tolist()) <= {0.0, 1.0}
 
 
+def test_show_through_is_fainter_than_the_pages_own_ink():
+    """Else the same grey would be text on one page and show-through on the next."""
+    clean = np.full((60, 80, 3), 255, np.uint8)
+    clean[:, ::4] = 0
+    faint = np.where(clean == 0, 150, 200).astype(np.uint8)
+    through = AugmentationConfig(bleed=0.8)
+    levels = torch.cat(
+        [d for d, _ in draw(20, [PagePair("a", faint, clean)], augmentation=through)]
+    )
+    text = torch.cat([c for _, c in draw(20, [PagePair("a", faint, clean)], augmentation=through)])
+    paper = levels[text == 1]
+    assert paper.min() < 0.99 * 200 / 255
+    assert paper.min() >= 200 / 255 * (1 - 0.8 * (1 - 150 / 200)) - 2 / 255
+
+
 def test_no_page_is_an_error():
     with pytest.raises(ValueError, match="at least one page"):
         next(page_batches([], torch.Generator(), batch_size=1, patch=(8, 8), channels=1,

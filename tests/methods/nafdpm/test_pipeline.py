@@ -223,6 +223,7 @@ def test_a_tensor_with_other_channels_is_an_error():
         ({"task": "denoising"}, "task is deblurring or binarization, got 'denoising'"),
         ({"tile_size": 16}, "tile_size must be above 32 pixels, got 16"),
         ({"threshold": 1.0}, "threshold must lie between 0 and 1, got 1"),
+        ({"levels": "page"}, "page_levels is for a binarization of grey .*got deblurring with 1"),
     ],
 )
 def test_impossible_settings_are_an_error(arguments, message):
@@ -236,3 +237,19 @@ def test_networks_that_do_not_fit_are_an_error():
         NAFDPMPipeline(
             pipeline.predictor, pipeline.denoiser, pipeline.scheduler, condition_on_input=True
         )
+
+
+def test_a_binarization_by_page_levels_is_the_same_for_paler_ink_and_darker_paper():
+    grey = np.full((1, 1, 60, 70), 0.9, np.float32)
+    grey[..., 10:20, :] = 0.1
+    grey += np.random.default_rng(0).uniform(-0.05, 0.05, grey.shape).astype(np.float32)
+    pale = torch.from_numpy(grey * 0.4 + 0.3)
+    levels = make("binarization", levels="page")
+    given = make("binarization")
+
+    def difference(pipeline):
+        pages = (torch.from_numpy(grey), pale)
+        one, other = (pipeline.restore(page, soft=True, num_steps=0) for page in pages)
+        return float((one - other).abs().max())
+
+    assert difference(levels) < 1e-3 < 0.01 < difference(given)

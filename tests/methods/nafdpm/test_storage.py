@@ -9,7 +9,7 @@ from vismodels.files import FileError, atomic_folder, read_json, write_json
 from vismodels.methods.nafdpm.config import DiffusionConfig, NetworkConfig
 from vismodels.methods.nafdpm.model import PredictAndRefine
 from vismodels.methods.nafdpm.pipeline import NAFDPMPipeline
-from vismodels.methods.nafdpm.storage import load_pipeline, save_pipeline
+from vismodels.methods.nafdpm.storage import SETTINGS, load_pipeline, save_pipeline
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 IN_A_NEW_PROCESS = """
@@ -23,7 +23,7 @@ torch.save(pipeline(image, num_steps=2).images, sys.argv[2])
 
 
 def make(denoiser=True):
-    sizes = NetworkConfig(width=4, blocks=(1,), denoiser=denoiser)
+    sizes = NetworkConfig(width=4, blocks=(1,), denoiser=denoiser, levels="page")
     diffusion = DiffusionConfig(order=2, final_sigma="zero", time_scale=1000)
     model = PredictAndRefine(1, sizes, diffusion, train_size=40)
     transcript.awaken_(model.predictor)
@@ -51,8 +51,8 @@ def test_a_loaded_pipeline_is_the_saved_one(denoiser, tmp_path):
     with atomic_folder(tmp_path / "pipeline") as folder:
         save_pipeline(pipeline, folder)
     again = load_pipeline(tmp_path / "pipeline")
-    settings = ("task", "tile_size", "time_scale", "condition_on_input", "threshold")
-    assert all(again.config[name] == pipeline.config[name] for name in settings)
+    assert again.config["page_levels"]
+    assert all(again.config[name] == pipeline.config[name] for name in SETTINGS)
     same = {key: again.scheduler.config[key] for key in pipeline.scheduler.config if key[0] != "_"}
     assert same.items() <= pipeline.scheduler.config.items()
     assert again.predictor.config.train_size == 40

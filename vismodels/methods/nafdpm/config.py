@@ -33,6 +33,9 @@ class NetworkConfig(Config):
     middle_blocks: PositiveInt = 1
     denoiser: bool = True  # False: the predictor alone, a regression network
     condition: Literal["prediction", "prediction_and_input"] = "prediction"
+    # page: every page's ink and paper are brought to the same levels first; see `levels`. For
+    # binarization only, whose result has no levels of its own.
+    levels: Literal["given", "page"] = "given"
 
 
 class DiffusionConfig(Config):
@@ -68,7 +71,7 @@ class AugmentationConfig(Config):
     channel_mix: bool = False  # grey as a random mixture of red, green and blue
     noise: NonNegativeFloat = 0.0  # largest deviation of added noise, of the range [0, 1]
     # Strongest show-through of another page's mirrored text, on half of the patches; 1 is as dark
-    # as text. A network that has seen none takes it for text.
+    # as the page's own text. A network that has seen none takes it for text.
     bleed: Share = 0.0
     text_share: Share = 0.0  # of the patches that are centred on a dark pixel of the clean page
 
@@ -99,6 +102,7 @@ class TrainingConfig(Config):
     patch: tuple[PositiveInt, PositiveInt]  # rows and columns, pixels
     optimizer: OptimizerConfig = OptimizerConfig()
     augmentation: AugmentationConfig = AugmentationConfig()
+    threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5  # a binarization is white from here on
     validate_every: PositiveInt
     validation_pages: PositiveInt  # that are restored at each validation
 
@@ -363,4 +367,10 @@ class Tasks(Config):
             for name in section.classical:
                 if name not in known:
                     raise ValueError(f"{task} has no baseline {name!r}{suggestion(name, known)}")
+        for name, model in self.deblurring.models.items():
+            if model.network.levels != "given":
+                raise ValueError(
+                    f"deblurring.models.{name}.network.levels is {model.network.levels!r}; a page "
+                    "that is deblurred keeps its levels: set it to 'given'"
+                )
         return self

@@ -17,6 +17,7 @@ from vismodels.data.words import Alphabet, word_crops
 from vismodels.losses.ctc import ctc_losses
 from vismodels.methods.nafdpm.config import CHANNELS, ArmConfig, FinetuneConfig, Task
 from vismodels.methods.nafdpm.evaluation import cost_values, course_of, quality
+from vismodels.methods.nafdpm.levels import leveled_pair
 from vismodels.methods.nafdpm.model import Estimate, PredictAndRefine
 from vismodels.methods.nafdpm.optimization import Optimization
 from vismodels.methods.nafdpm.pipeline import NAFDPMPipeline
@@ -93,7 +94,7 @@ def finetune(
         return {"loss": loss.item(), "ocr": ocr.item()}
 
     batches = word_patches(
-        training,
+        [leveled_pair(page) for page in training] if model.page_levels else training,
         patches,
         alphabet,
         batch_size=settings.batch_size,

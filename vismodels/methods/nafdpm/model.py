@@ -70,6 +70,7 @@ class PredictAndRefine(nn.Module):
         with_input = network.condition == "prediction_and_input"
         channels = image_channels * (2 if with_input else 1)
         self.with_input = with_input
+        self.page_levels = network.levels == "page"  # of the pages that patches are cut from
         self.diffusion = diffusion
         self.predictor = NAFNet(**sizes)
         self.denoiser = (

@@ -49,34 +49,36 @@ def page_batches(
     """
     if not pages:
         raise ValueError("expected at least one page to draw patches from, got none")
-    sources = [_Source(page, augmentation.text_share > 0) for page in pages]
+    sources = [_Source(page) for page in pages]
     while True:
         rng = np.random.default_rng(int(torch.randint(2**62, (1,), generator=draws)))
-
-        def draw(rng: np.random.Generator = rng) -> tuple[Rows, Rows]:
-            return _patch(sources[rng.integers(len(sources))], patch, augmentation, rng)
-
-        pairs = [draw() for _ in range(batch_size)]
+        drawn = rng.integers(len(sources), size=(2, batch_size))  # fronts, and what is behind them
+        pairs = [_patch(sources[index], patch, augmentation, rng) for index in drawn[0]]
         if augmentation.bleed:
-            pairs = [
-                (bleed_through(first, draw()[1], augmentation.bleed, rng), second)
-                if rng.random() < BLEED_SHARE
-                else (first, second)
-                for first, second in pairs
-            ]
+            for place, (front, back) in enumerate(drawn.T):
+                if rng.random() < BLEED_SHARE:
+                    first, second = pairs[place]
+                    _, verso = _patch(sources[back], patch, augmentation, rng)
+                    strongest = augmentation.bleed * sources[front].contrast
+                    pairs[place] = bleed_through(first, verso, strongest, rng), second
         degraded = [_varied(first, channels, augmentation, rng) for first, _ in pairs]
         clean = [grey_or_rgb(second, channels) for _, second in pairs]
         yield as_batch(degraded), as_batch(clean)
 
 
 class _Source:
-    """A page, and where its text is."""
+    """A page, where its text is, and the share of light that its ink takes."""
 
-    def __init__(self, page: PagePair, find_text: bool) -> None:
+    def __init__(self, page: PagePair) -> None:
         self.page = page
-        grey = page.clean.min(axis=2)
-        self.text = np.flatnonzero(grey < TEXT) if find_text else np.empty(0, int)
+        is_text = page.clean.min(axis=2) < TEXT
+        self.text = np.flatnonzero(is_text)
         self.two_valued = bool(np.isin(page.clean, (0, WHITE)).all())
+        self.contrast = 0.0
+        if is_text.any() and not is_text.all():
+            grey = grey_or_rgb(page.degraded, 1)[..., 0]
+            ink, paper = np.median(grey[is_text]), np.median(grey[~is_text])
+            self.contrast = float(np.clip(1 - ink / max(paper, 1 / WHITE), 0, 1))
 
 
 def _patch(
@@ -90,7 +92,7 @@ def _patch(
     height, width = source.page.clean.shape[:2]
     zoom = math.exp(rng.uniform(*np.log(augmentation.scale)))
     angle = rng.uniform(-augmentation.rotation, augmentation.rotation)
-    if source.text.size and rng.random() < augmentation.text_share:
+    if augmentation.text_share and source.text.size and rng.random() < augmentation.text_share:
         row, column = divmod(int(rng.choice(source.text)), width)
         centre = (
             row + rng.integers(-size[0] // 4, size[0] // 4 + 1),

@@ -16,6 +16,7 @@ from torch import Tensor
 from vismodels.diffusion.sampling import noise_like
 from vismodels.diffusion.schedules import linear_betas, solver
 from vismodels.methods.nafdpm.config import Task
+from vismodels.methods.nafdpm.levels import leveled
 from vismodels.methods.nafdpm.model import PredictAndRefine
 from vismodels.methods.nafdpm.restoration import (
     Tiling,
@@ -57,6 +58,7 @@ class NAFDPMPipeline(DiffusionPipeline):
             training.
         condition_on_input: the denoiser sees the degraded page too.
         threshold: a binarization's page is white from this value on.
+        page_levels: pages are brought to the same levels of ink and paper first; see `levels`.
 
     Raises:
         ValueError: if the networks do not fit one another, or a number is out of range.
@@ -74,6 +76,7 @@ class NAFDPMPipeline(DiffusionPipeline):
         time_scale: float | None = None,
         condition_on_input: bool = False,
         threshold: float = 0.5,
+        page_levels: bool = False,
     ) -> None:
         super().__init__()
         if task not in ("deblurring", "binarization"):
@@ -82,6 +85,11 @@ class NAFDPMPipeline(DiffusionPipeline):
             raise ValueError(f"tile_size must be above {2 * OVERLAP} pixels, got {tile_size}")
         if not 0 < threshold < 1:
             raise ValueError(f"threshold must lie between 0 and 1, got {threshold}")
+        if page_levels and (task, predictor.image_channels) != ("binarization", 1):
+            raise ValueError(
+                "page_levels is for a binarization of grey pages, whose result has no levels of "
+                f"its own; got {task} with {predictor.image_channels} channels"
+            )
         channels = predictor.image_channels
         seen = channels * (2 if condition_on_input else 1)
         if denoiser is not None and (denoiser.image_channels, denoiser.condition_channels) != (
@@ -102,6 +110,7 @@ class NAFDPMPipeline(DiffusionPipeline):
             time_scale=time_scale,
             condition_on_input=condition_on_input,
             threshold=threshold,
+            page_levels=page_levels,
         )
 
     @classmethod
@@ -132,6 +141,7 @@ class NAFDPMPipeline(DiffusionPipeline):
             time_scale=diffusion.time_scale,
             condition_on_input=model.with_input,
             threshold=threshold,
+            page_levels=model.page_levels,
         )
 
     @torch.no_grad()
@@ -173,6 +183,8 @@ class NAFDPMPipeline(DiffusionPipeline):
         task: Task = self.config["task"]
         tiling = Tiling(self.config["tile_size"], overlap, batch_size, blank_tolerance)
         page = image.to(self.device, self.dtype)
+        if self.config["page_levels"]:
+            page = leveled(page)
         prediction = predict_page(self.predictor, page, tiling, task)
         if self.denoiser is None or num_steps == 0:
             predicted = prediction.clamp(0, 1)

@@ -12,7 +12,7 @@ from vismodels.methods.nafdpm.pipeline import NAFDPMPipeline
 from vismodels.nn.nafnet import ConditionalNAFNet, NAFNet
 
 INDEX = "model_index.json"  # of a pipeline of diffusers
-SETTINGS = ("task", "tile_size", "time_scale", "condition_on_input", "threshold")
+SETTINGS = ("task", "tile_size", "time_scale", "condition_on_input", "threshold", "page_levels")
 Network = TypeVar("Network", NAFNet, ConditionalNAFNet)
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from vismodels.data.pages import PagePair
 from vismodels.methods.nafdpm.config import CHANNELS, Task, TrainConfig
 from vismodels.methods.nafdpm.evaluation import cost_values, course_of, quality
+from vismodels.methods.nafdpm.levels import leveled_pair
 from vismodels.methods.nafdpm.model import PredictAndRefine
 from vismodels.methods.nafdpm.optimization import Optimization
 from vismodels.methods.nafdpm.patches import page_batches
@@ -82,14 +83,16 @@ def train(
         return {name: estimate.losses[name].item() for name in ("loss", "predictor")}
 
     batches = page_batches(
-        training,
+        [leveled_pair(page) for page in training] if model.page_levels else training,
         patches,
         batch_size=settings.batch_size,
         patch=settings.patch,
         channels=CHANNELS[task],
         augmentation=settings.augmentation,
     )
-    pipeline = NAFDPMPipeline.from_model(optimization.averaged, task, tile_size=max(settings.patch))
+    pipeline = NAFDPMPipeline.from_model(
+        optimization.averaged, task, max(settings.patch), settings.threshold
+    )
     shown = validation[: settings.validation_pages]
     for end in fit_to_milestones(
         step,
