@@ -1,4 +1,4 @@
-"""A small problem of volumes that every test can afford: where is the bright cube?"""
+"""A small problem of volumes that every test can afford: is there a bright or a dark cube?"""
 
 import torch
 
@@ -25,12 +25,12 @@ def space(**changes):
 
 
 def volumes(count=36, shape=(6, 8, 8), seed=0):
-    """Return noise with a bright cube at the top, at the bottom, or nowhere."""
+    """Return noise with a bright cube in the middle, a dark one, or none."""
     generator = torch.Generator().manual_seed(seed)
     images = 0.3 * torch.randn(count, 1, *shape, generator=generator)
     labels = torch.arange(count) % 3
-    images[labels == 0, :, : shape[0] // 2, 2:6, 2:6] += 2
-    images[labels == 1, :, shape[0] // 2 :, 2:6, 2:6] += 2
+    images[labels == 0, :, 2:4, 2:6, 2:6] += 2
+    images[labels == 1, :, 2:4, 2:6, 2:6] -= 2
     return VolumeSet(
         images,
         labels,

@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import nn
 
+import vismodels.methods.covidnet3d.network
 import vismodels.methods.quantnas.network
 import vismodels.nn.crnn
 import vismodels.nn.nafnet

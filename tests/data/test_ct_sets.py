@@ -1,11 +1,12 @@
 import nibabel
 import numpy as np
 import pytest
+from found_sets import acquired_set, found_set
 
 from vismodels.config import ConfigError, parse_config
+from vismodels.data import ct_sets as module
 from vismodels.data.ct_sets import CTSetConfig, prepare_ct_set, scan_places
 from vismodels.data.images import write_png
-from vismodels.data.manifest import acquire, write_acquired
 from vismodels.data.scans import read_scans
 from vismodels.files import FileError
 
@@ -26,20 +27,19 @@ def nifti(path, level):
     nibabel.save(image, path)
 
 
-def prepared(tmp_path, settings):
-    (tmp_path / "acquired").mkdir()
-    write_acquired(acquire("study", tmp_path / "data"), tmp_path / "acquired")
-    return prepare_ct_set(
-        settings, "study", tmp_path / "data", tmp_path / "acquired", tmp_path / "out"
-    )
+def prepared(tmp_path, settings, monkeypatch):
+    found = found_set("study", tmp_path / "study")
+    acquired_set(found, tmp_path / "acquired")
+    monkeypatch.setattr(module, "locate", lambda *_: found)
+    return prepare_ct_set(settings, "study", tmp_path, tmp_path / "acquired", tmp_path / "out")
 
 
-def test_files_become_scans_of_one_shape_with_a_validation_part(tmp_path):
-    root = tmp_path / "data" / "sr" / "study"
+def test_files_become_scans_of_one_shape_with_a_validation_part(tmp_path, monkeypatch):
+    root = tmp_path / "study"
     for number in range(8):
         nifti(root / "train" / "CT-1" / f"study_{number}.nii.gz", 100 + number)
     nifti(root / "test" / "CT-0" / "study_9.nii.gz", 40)
-    scores = prepared(tmp_path, config())
+    scores = prepared(tmp_path, config(), monkeypatch)
     counts = {score.variant: score.value("items").value for score in scores}
     assert counts["test"] == 1
     assert counts["train"] + counts["validation"] == 8
@@ -51,8 +51,8 @@ def test_files_become_scans_of_one_shape_with_a_validation_part(tmp_path):
     assert scan.voxels.max() == 40
 
 
-def test_slices_of_images_become_scans_of_their_patient(tmp_path):
-    root = tmp_path / "data" / "sr" / "study"
+def test_slices_of_images_become_scans_of_their_patient(tmp_path, monkeypatch):
+    root = tmp_path / "study"
     rng = np.random.default_rng(0)
     for split, patient in (("train", "p1"), ("train", "p2"), ("test", "p3")):
         for scan in ("a", "b"):
@@ -62,7 +62,7 @@ def test_slices_of_images_become_scans_of_their_patient(tmp_path):
                 pixels = rng.integers(0, 255, (7, 7), dtype=np.uint8)
                 write_png(folder / f"{number}.png", np.repeat(pixels[..., None], 3, 2))
     settings = config(axes="SPL", spacing=[5.0, 1.0, 1.0])
-    prepared(tmp_path, settings)
+    prepared(tmp_path, settings, monkeypatch)
     scans = read_scans(tmp_path / "out" / "test")
     assert [scan.name for scan in scans] == ["test_CT-1_p3_a", "test_CT-1_p3_b"]
     assert {scan.patient for scan in scans} == {"CT-1_p3"}

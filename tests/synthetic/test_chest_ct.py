@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
@@ -108,8 +110,9 @@ def test_the_record_says_that_it_is_a_phantom_and_that_persons_are_apart(sets):
 
 
 def test_persons_in_two_splits_are_refused(sets):
+    other = replace(sets["train"][0], name="another scan")
     with pytest.raises(ConfigError, match="more than one split"):
-        score_scans("x", {"train": sets["train"], "test": sets["train"][:1]}, 0)
+        score_scans("x", {"train": sets["train"], "test": [other]}, 0)
 
 
 def test_a_split_without_persons_is_refused():

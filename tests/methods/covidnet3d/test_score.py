@@ -46,7 +46,7 @@ def inputs(tmp_path):
         save_weights(network, folder)
         write_scores(folder / SCORES, [Score("covidnet3d_train", name, [], seed=0)])
         folders.append(folder)
-    for split, count in (("train", 6), ("test", 4)):
+    for split, count in (("train", 6), ("test", 6)):
         (tmp_path / "volumes" / split).mkdir(parents=True)
         write_scans(scans(count), tmp_path / "volumes" / split)
     return folders, tmp_path / "volumes"
@@ -68,7 +68,7 @@ def test_networks_and_shortcuts_are_scored_on_the_same_scans(inputs, tmp_path):
     of_test = {v: s for (stage, v, split), s in records.items() if split == "test"}
     assert of_test.keys() == wanted
     for score in of_test.values():
-        assert score.dataset["items"] == 12
+        assert score.dataset["items"] == 18
         low, mean, high = (
             score.value(f"balanced_accuracy{end}").value for end in ("_low", "", "_high")
         )
@@ -107,7 +107,7 @@ def test_maps_are_scored_beside_shuffled_ones(inputs, tmp_path):
     kinds = SECTION["maps"]["kinds"]
     assert maps.keys() == {f"hand_{kind}{end}" for kind in kinds for end in ("", "_shuffled")}
     for score in maps.values():
-        assert score.dataset["items"] == 8
+        assert score.dataset["items"] == 12
         assert 0 <= score.value("energy_in_lesion").value <= 100
     some = [s for s in result.scores if s.dataset.get("split") == "test, some"]
     assert {"deletion_area", "insertion_area"} <= {v.metric.name for v in some[0].values}

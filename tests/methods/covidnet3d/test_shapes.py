@@ -2,11 +2,12 @@ import json
 
 import numpy as np
 import pytest
+from found_sets import acquired_set, found_set
 
 from vismodels.config import parse_config
-from vismodels.data.manifest import acquire, write_acquired
 from vismodels.data.volume_files import read_volumes
 from vismodels.files import FileError
+from vismodels.methods.covidnet3d import shapes as module
 from vismodels.methods.covidnet3d.config import ShapesConfig
 from vismodels.methods.covidnet3d.scoring_stage import shape_shortcuts
 from vismodels.methods.covidnet3d.shapes import FEATURES, prepare_shapes
@@ -23,17 +24,18 @@ def shapes(count, rng):
 
 
 @pytest.fixture
-def root(tmp_path):
+def root(tmp_path, monkeypatch):
     """A data root with a set of balls that has no card."""
-    folder = tmp_path / "data" / "sr" / "balls"
-    folder.mkdir(parents=True)
+    folder = tmp_path / "balls"
+    folder.mkdir()
     rng = np.random.default_rng(0)
     parts = {}
     for split, count in (("train", 12), ("val", 4), ("test", 6)):
         parts[f"{split}_images"], parts[f"{split}_labels"] = shapes(count, rng)
     np.savez(folder / "balls.npz", **parts)
-    (tmp_path / "acquired").mkdir()
-    write_acquired(acquire("balls", tmp_path / "data"), tmp_path / "acquired")
+    found = found_set("balls", folder)
+    acquired_set(found, tmp_path / "acquired")
+    monkeypatch.setattr(module, "locate", lambda *_: found)
     return tmp_path
 
 
@@ -50,7 +52,7 @@ def config(**source):
 
 
 def test_every_split_is_prepared(root):
-    scores = prepare_shapes(config(), root / "data", root / "acquired", root / "out")
+    scores = prepare_shapes(config(), root, root / "acquired", root / "out")
     assert [(s.variant, s.value("items").value) for s in scores] == [
         ("train", 12),
         ("validation", 4),
@@ -63,7 +65,7 @@ def test_every_split_is_prepared(root):
 
 
 def test_thickness_tells_thin_from_thick_without_a_network(root):
-    prepare_shapes(config(), root / "data", root / "acquired", root / "out")
+    prepare_shapes(config(), root, root / "acquired", root / "out")
     train, test = (read_volumes(root / "out" / split) for split in ("train", "test"))
     found = shape_shortcuts(train, test, root / "out")
     assert found.keys() == {"majority", "thickness", "shape_features"}
@@ -72,11 +74,11 @@ def test_thickness_tells_thin_from_thick_without_a_network(root):
 
 def test_a_size_that_is_not_there_is_named(root):
     with pytest.raises(FileError, match=r"no file balls_64\.npz among balls\.npz"):
-        prepare_shapes(config(size=64), root / "data", root / "acquired", root / "out")
+        prepare_shapes(config(size=64), root, root / "acquired", root / "out")
 
 
 def test_data_that_changed_is_refused(root):
-    path = root / "data" / "sr" / "balls" / "balls.npz"
+    path = root / "balls" / "balls.npz"
     path.write_bytes(path.read_bytes() + b"x")
     with pytest.raises(FileError, match="not what was acquired"):
-        prepare_shapes(config(), root / "data", root / "acquired", root / "out")
+        prepare_shapes(config(), root, root / "acquired", root / "out")

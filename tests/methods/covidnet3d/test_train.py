@@ -67,7 +67,7 @@ def test_a_genotype_of_another_space_is_refused():
 def test_training_learns(optimizer):
     trained = fit(iterations=60, optimizer=optimizer, validate_every=30, ema_decay=0.9)
     first, last = (trained.losses.curves["loss"][part] for part in (slice(5), slice(-5, None)))
-    assert sum(last) < 0.7 * sum(first)
+    assert sum(last) < 0.8 * sum(first)
     assert trained.validation.curves["validation_accuracy"][-1] > 0.6
 
 

@@ -10,13 +10,18 @@ from typing import Any
 import torch
 from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from vismodels.methods.covidnet3d.network import check_volume
 from vismodels.methods.covidnet3d.operations import convolution, draw_weights_
 
+LEAST_EDGES = {"monai_densenet121": 32}  # voxels; five times it halves what is left
+
 
 class Baseline(nn.Module, PyTorchModelHubMixin):
     """A network of MONAI, torchvision or timm, by name.
+
+    Volumes smaller than the network can take are enlarged first (`LEAST_EDGES`).
 
     Args:
         model: a key of `BUILDERS`.
@@ -32,7 +37,7 @@ class Baseline(nn.Module, PyTorchModelHubMixin):
         self, model: str, in_channels: int, classes: int, backbone: str = "resnet10t"
     ) -> None:
         super().__init__()
-        self.in_channels = in_channels
+        self.in_channels, self.least = in_channels, LEAST_EDGES.get(model, 1)
         self.network = (
             SliceNetwork(backbone, in_channels, classes)
             if model == "timm_slices"
@@ -46,6 +51,9 @@ class Baseline(nn.Module, PyTorchModelHubMixin):
             ValueError: if `volume` has another shape.
         """
         check_volume(volume, self.in_channels)
+        size = tuple(max(edge, self.least) for edge in volume.shape[2:])
+        if size != volume.shape[2:]:
+            volume = F.interpolate(volume, size, mode="trilinear")
         logits: Tensor = self.network(volume)
         return logits
 
