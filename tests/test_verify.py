@@ -306,7 +306,7 @@ def test_stale_and_damaged_are_bad(state, bad):
 
 
 def test_the_commands_pass_over_what_is_unfinished(chain, monkeypatch, capsys):
-    monkeypatch.setattr(module, "load_config", lambda *_: chain.config)
+    monkeypatch.setattr(module, "load_config", lambda *_, **__: chain.config)
     (chain.directory / manifest("apart")).unlink()
     words = ["verify", "--run", "test", "--directory", str(chain.directory)]
     assert main(words) == OK
@@ -318,7 +318,7 @@ def test_the_commands_pass_over_what_is_unfinished(chain, monkeypatch, capsys):
 
 
 def test_reproduce_says_nothing_of_what_is_unfinished(chain, monkeypatch, capsys):
-    monkeypatch.setattr(reproduce_module, "load_config", lambda *_: chain.config)
+    monkeypatch.setattr(reproduce_module, "load_config", lambda *_, **__: chain.config)
     monkeypatch.setattr(reproduce_module, "_run", lambda _: 0)
     ended = CompletedProcess([], 0)
     monkeypatch.setattr(reproduce_module.subprocess, "run", lambda *_, **__: ended)
@@ -468,6 +468,8 @@ def test_the_configuration_of_every_run_names_it():
 
 def test_files_on_top_replace_single_settings(tmp_path):
     base = load_config("test")
+    assert load_config("test", methods=["quantnas"])["methods"] == ["quantnas"]
+    assert "quantnas" in base["methods"]
     (tmp_path / "a ü.yaml").write_text("super_resolution: {training: {iterations: 7}}")
     (tmp_path / "b.yaml").write_text("super_resolution: {seeds: [5]}")
     config = load_config("test", [tmp_path / "a ü.yaml", tmp_path / "b.yaml"])

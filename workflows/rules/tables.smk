@@ -1,6 +1,5 @@
 """Tables, claims and the report: drawn from stored scores, nothing is computed here."""
 
-
 refuse_unknown_methods()
 
 
@@ -53,7 +52,11 @@ rule report:
         mem_mb=1000,
         runtime=10,
     params:
-        **tracked("report.py", {"methods": "methods"}, files=lambda wildcards: ["vismodels/report/page.html.j2"]),
+        **tracked(
+            "report.py",
+            {"methods": "methods"},
+            files=lambda wildcards: ["vismodels/report/page.html.j2"],
+        ),
         run=RUN_CONFIG.run,
     script:
         "../scripts/report.py"

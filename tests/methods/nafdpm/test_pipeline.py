@@ -241,7 +241,7 @@ def test_networks_that_do_not_fit_are_an_error():
 
 def test_a_binarization_by_page_levels_is_the_same_for_paler_ink_and_darker_paper():
     grey = np.full((1, 1, 60, 70), 0.9, np.float32)
-    grey[..., 10:20, :] = 0.1
+    grey[..., ::10] = 0.1
     grey += np.random.default_rng(0).uniform(-0.05, 0.05, grey.shape).astype(np.float32)
     pale = torch.from_numpy(grey * 0.4 + 0.3)
     levels = make("binarization", levels="page")
@@ -252,4 +252,4 @@ def test_a_binarization_by_page_levels_is_the_same_for_paler_ink_and_darker_pape
         one, other = (pipeline.restore(page, soft=True, num_steps=0) for page in pages)
         return float((one - other).abs().max())
 
-    assert difference(levels) < 1e-3 < 0.01 < difference(given)
+    assert difference(levels) < 3e-3 < 0.01 < difference(given)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from vismodels.methods.nafdpm.pipeline import NAFDPMPipeline
-from vismodels.methods.nafdpm.storage import load_pipeline
+from vismodels.methods.nafdpm.storage import SETTINGS, load_pipeline
 from vismodels.results import SCORES, read_scores
 
 PIPELINE = "pipeline"  # folder within that of a stage
@@ -36,7 +36,6 @@ def with_settings(pipeline: NAFDPMPipeline, **settings: Any) -> NAFDPMPipeline:
         pipeline: left as it is.
         settings: keyword arguments of `NAFDPMPipeline`.
     """
-    kept = {name: pipeline.config[name] for name in ("task", "tile_size", "time_scale",
-            "condition_on_input", "threshold")}  # fmt: skip
+    kept = {name: pipeline.config[name] for name in SETTINGS}
     changed = {name: value for name, value in settings.items() if value is not None}
     return NAFDPMPipeline(**pipeline.components, **(kept | changed))
