@@ -3,7 +3,11 @@
 from vismodels.results import Metric
 
 PUBLISHED_ACCURACY = Metric(
-    "published_accuracy", "Accuracy, published", unit="%", protocol="as printed", digits=2
+    "published_accuracy",
+    "Accuracy, published",
+    unit="%",
+    protocol="as the paper prints it, nothing computed",
+    digits=2,
 )
 IMPLIED_ACCURACY = Metric(
     "implied_accuracy",
@@ -12,7 +16,13 @@ IMPLIED_ACCURACY = Metric(
     protocol="of the counts that published sensitivity and precision name, two classes",
     digits=2,
 )
-PUBLISHED_F1 = Metric("published_f1", "F1, published", unit="%", protocol="as printed", digits=2)
+PUBLISHED_F1 = Metric(
+    "published_f1",
+    "F1, published",
+    unit="%",
+    protocol="as the paper prints it, nothing computed",
+    digits=2,
+)
 IMPLIED_F1 = Metric(
     "implied_f1",
     "F1, implied",

@@ -4,6 +4,11 @@ from vismodels.methods.covidnet3d.config import CovidNet3DConfig, search_of
 
 CN = settings("covidnet3d", CovidNet3DConfig)
 CN_FOLDER = f"{RESULTS}/covidnet3d"
+CN_FOUND = {  # problem and network -> the search whose genotype it needs, if it needs one
+    (problem, name): [search for search in [search_of(variant)] if search is not None]
+    for problem, of_problem in CN.problems.items()
+    for name, variant in of_problem.networks.items()
+}
 CN_MEMORY = 20000 if RUN_CONFIG.run == "paper" else 4000  # MB; all volumes are held
 
 
@@ -69,17 +74,12 @@ rule covidnet3d_train:
         volumes=lambda wildcards: volumes(
             wildcards.problem, CN.problems[wildcards.problem].data.card
         ),
-        found=lambda wildcards: [
-            manifest
-            for search in [search_of(CN.problems[wildcards.problem].networks[wildcards.network])]
-            if search is not None
-            for manifest in expand(
-                rules.covidnet3d_search.output.manifest,
-                problem=wildcards.problem,
-                search=search,
-                seed=wildcards.seed,
-            )
-        ],
+        found=lambda wildcards: expand(
+            rules.covidnet3d_search.output.manifest,
+            problem=wildcards.problem,
+            search=CN_FOUND[wildcards.problem, wildcards.network],
+            seed=wildcards.seed,
+        ),
     output:
         manifest=f"{CN_FOLDER}/train/{{problem}}/{{network}}/seed{{seed}}/manifest.json",
         scores=f"{CN_FOLDER}/train/{{problem}}/{{network}}/seed{{seed}}/scores.json",
