@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from vismodels.nas.choice import Choice, entropy
+from vismodels.nas.choice import Choice, entropy, named_probabilities
 
 NAMES = ("conv_3x3@8", "conv_3x3@4", "conv_5x5@8", "conv_5x5@4", "skip")
 LOGITS = st.lists(st.floats(-50, 50, width=32), min_size=5, max_size=5)
@@ -154,3 +154,11 @@ def test_entropy_of_distant_logits_is_zero_with_a_finite_gradient(distance):
 def test_entropy_of_zero_probabilities_counts_them_as_nothing():
     assert entropy(torch.tensor([0.5, 0.0, 0.5])).item() == pytest.approx(math.log(2))
     assert entropy(torch.tensor([0.0, 1.0])).item() == 0
+
+
+def test_probabilities_are_logged_by_decision_and_candidate():
+    choice = Choice(["a", "b"])
+    with torch.no_grad():
+        choice.logits[1] = math.log(3)
+    named = named_probabilities({"head": choice, "tail": Choice(["c"])})
+    assert named == pytest.approx({"head/a": 0.25, "head/b": 0.75, "tail/c": 1.0})

@@ -4,7 +4,7 @@ A choice is not a container: the supernet owns the operations and decides how pr
 used. It may be shared by several layers, and its candidates may be pairs (`simple_3x3@8`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -69,6 +69,21 @@ class Choice(nn.Module):
     def entropy(self) -> Tensor:
         """Return the Shannon entropy of the probabilities in nats, a scalar."""
         return entropy(self.probabilities())
+
+
+def named_probabilities(choices: Mapping[str, Choice]) -> dict[str, float]:
+    """Return `decision/candidate` -> probability, for the log of a search.
+
+    Args:
+        choices: decision -> choice.
+    """
+    return {
+        f"{decision}/{candidate}": probability
+        for decision, choice in choices.items()
+        for candidate, probability in zip(
+            choice.candidates, choice.probabilities().tolist(), strict=True
+        )
+    }
 
 
 def entropy(probabilities: Tensor) -> Tensor:

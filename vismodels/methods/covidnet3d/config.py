@@ -21,6 +21,7 @@ from vismodels.methods.covidnet3d.space import SpaceConfig
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
 Chance = Annotated[float, Field(ge=0, le=1)]
+PHANTOM = "chest_ct_phantom"  # the card of generated scans
 Estimator = Literal["one_path", "all_paths", "policy"]
 
 
@@ -53,6 +54,11 @@ class DataConfig(Config):
     input: Input
     classes: Annotated[tuple[str, ...], Field(min_length=2)]
     positive: str  # the class that precision, sensitivity, F1 and AUC are of
+
+    @property
+    def note(self) -> str:
+        """What every record of scores on these data says to its reader."""
+        return "phantom: generated scans" if self.card == PHANTOM else ""
 
     @model_validator(mode="after")
     def _positive_is_a_class(self) -> "DataConfig":

@@ -79,7 +79,7 @@ def candidates(
         compared: evenly random networks.
         generator: source of the draws.
     """
-    choices = {name: supernet.choice(name) for name in supernet.choices}
+    choices = supernet.decisions()
     origins = {_key(supernet.best()): ("most probable", supernet.best())}
     for _ in range(sampled):
         weights, _ = sample_path(choices, generator)

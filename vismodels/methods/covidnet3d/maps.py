@@ -82,9 +82,10 @@ def draw_maps(
             target = test.labels[index : index + 1]
             rng = numpy_generator(0, "covidnet3d", "shuffled", kind, name)
             cells = makers["cam" if kind == "shifted_cam" else kind](x, target=target)
-            whole = upsample(cells, test.shape)
             if kind == "shifted_cam":
                 whole = shifted_cam(partial(makers["cam"], target=target), x)
+            else:
+                whole = upsample(cells, test.shape)
             maps[name] = whole[0].numpy()
             moved = torch.from_numpy(shuffled(cells[0].numpy(), rng))[None]
             other[name] = upsample(moved, test.shape)[0].numpy()
@@ -125,7 +126,7 @@ def score_maps(
                 mean_value(metric, {scan: of[metric.name] for scan, of in measured.items()})
                 for metric in METRICS
             ],
-            note="phantom: generated scans" if config.card == "chest_ct_phantom" else "",
+            note=config.note,
         )
 
     return [

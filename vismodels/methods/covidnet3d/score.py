@@ -125,7 +125,7 @@ def _record(
             *classification_values(test.names, logits, labels, positive),
             *_intervals(test, logits, positive, settings),
         ],
-        note="phantom: generated scans" if config.card == "chest_ct_phantom" else "",
+        note=config.note,
     )
 
 

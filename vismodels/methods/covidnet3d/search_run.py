@@ -21,6 +21,7 @@ from vismodels.data.volumes import VolumeSet
 from vismodels.methods.covidnet3d.config import SearchConfig
 from vismodels.methods.covidnet3d.derivation import score_path
 from vismodels.methods.covidnet3d.supernet import Supernet
+from vismodels.nas.choice import named_probabilities
 from vismodels.nas.policy import policy_step, sample_path
 from vismodels.nas.relaxation import Relaxation, exponential_temperature
 from vismodels.nas.search import Scalars, alternating_step
@@ -122,8 +123,7 @@ class SearchRun:
         """Return the weights of all candidates for one pass, by the configured estimator."""
         estimator = self.config.variant.estimator
         if estimator == "policy":
-            choices = {name: self.supernet.choice(name) for name in self.supernet.choices}
-            return sample_path(choices, self.sampling)[0]
+            return sample_path(self.supernet.decisions(), self.sampling)[0]
         temperature = exponential_temperature(self.progress, *self.settings.temperature)
         relaxation: Relaxation = "hard_gumbel" if estimator == "one_path" else "gumbel"
         return self.supernet.sample(relaxation, temperature, self.sampling)
@@ -144,14 +144,15 @@ class SearchRun:
     def architecture_step(self, batch: Batch) -> Scalars:
         """Update the logits."""
         if self.config.variant.estimator == "policy":
-            choices = {name: self.supernet.choice(name) for name in self.supernet.choices}
 
             @torch.no_grad()
             def loss_of(weights: Mapping[str, Tensor]) -> float:
                 return self.loss(batch, weights).item()
 
             with evaluation_mode(self.supernet.network.dropout):  # its noise says nothing of paths
-                loss, value = policy_step(choices, loss_of, self.settings.paths, self.sampling)
+                loss, value = policy_step(
+                    self.supernet.decisions(), loss_of, self.settings.paths, self.sampling
+                )
         else:
             loss = self.loss(batch, self.sampled())
             value = loss.item()
@@ -185,11 +186,8 @@ class SearchRun:
         """
         best = self.supernet.best()
         loss, accuracy = score_path(self.supernet, best, calibration, held_out)
-        probabilities = {
-            f"{decision}/{candidate}": float(p)
-            for decision, of_decision in self.supernet.probabilities().items()
-            for candidate, p in zip(
-                self.supernet.choice(decision).candidates, of_decision.tolist(), strict=True
-            )
+        return {
+            "validation_loss": loss,
+            "validation_accuracy": accuracy,
+            **named_probabilities(self.supernet.decisions()),
         }
-        return {"validation_loss": loss, "validation_accuracy": accuracy, **probabilities}

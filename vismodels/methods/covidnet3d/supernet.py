@@ -146,6 +146,10 @@ class Supernet(nn.Module):
         assert isinstance(choice, Choice)
         return choice
 
+    def decisions(self) -> dict[str, Choice]:
+        """Return all decisions by name, in the order of the network."""
+        return {name: self.choice(name) for name in self.choices}
+
     def sample(
         self, relaxation: Relaxation, temperature: float, generator: torch.Generator
     ) -> dict[str, Tensor]:

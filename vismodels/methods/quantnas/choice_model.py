@@ -72,6 +72,10 @@ class ChoiceModel(nn.Module):
         assert isinstance(module, Choice)
         return module
 
+    def decisions(self) -> dict[str, Choice]:
+        """Return all decisions by name, in the order of the network."""
+        return {name: self.choice(name) for name in self.choices}
+
     def candidates(self) -> dict[str, tuple[str, ...]]:
         """Return decision -> names of its candidates."""
         return {name: self.choice(name).candidates for name in self.choices}

@@ -19,6 +19,7 @@ from vismodels.methods.quantnas.fixed_supernet import FixedSupernet
 from vismodels.methods.quantnas.mixing import Mixing
 from vismodels.methods.quantnas.space import FixedSpace
 from vismodels.methods.quantnas.supernet import Supernet
+from vismodels.nas.choice import named_probabilities
 from vismodels.nas.genotype import Genotype
 from vismodels.nas.relaxation import linear_temperature
 from vismodels.nas.search import Scalars, alternating_step
@@ -214,17 +215,10 @@ class SearchRun:
     def measure(self, validation: PairSet) -> dict[str, float]:
         """Return validation error, expected cost and all probabilities of the mixed supernet."""
         probabilities = self.supernet.probabilities()
-        named = {
-            f"{decision}/{candidate}": float(p)
-            for decision, of_decision in probabilities.items()
-            for candidate, p in zip(
-                self.supernet.choice(decision).candidates, of_decision.tolist(), strict=True
-            )
-        }
         return {
             "validation_l1": _l1(self.supernet, validation, self.device),
             "expected_cost": float(self.supernet.expected_cost(probabilities)),
-            **named,
+            **named_probabilities(self.supernet.decisions()),
         }
 
     def chosen(self) -> Genotype:
