@@ -64,6 +64,7 @@ from vismodels.metrics.search import (
     EXPECTED_BITOPS,
     EXPECTED_MACS,
     RANDOM_LOSS,
+    RANK_CORRELATION,
     SUPERNET_PSNR,
 )
 from vismodels.metrics.text import CER, CER_RAPIDOCR, CER_TESSERACT, OCR_LOSS
@@ -148,6 +149,7 @@ for _metric in (
     DERIVED_ACCURACY,
     DERIVED_LOSS,
     EXPECTED_MACS,
+    RANK_CORRELATION,
     RANDOM_LOSS,
 ):
     METRICS.register(_metric.name, _metric)
