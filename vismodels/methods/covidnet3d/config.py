@@ -19,6 +19,7 @@ from vismodels.arms import WithoutNulls
 from vismodels.config import Config, suggestion
 from vismodels.data.manifest import SetName
 from vismodels.methods.covidnet3d.space import SpaceConfig
+from vismodels.metrics.bounds import Bound
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
 Chance = Annotated[float, Field(ge=0, le=1)]
@@ -254,6 +255,7 @@ class ScoringSettings(Config):
     """How networks are scored on the test split."""
 
     bootstrap: PositiveInt = 1000  # draws of patients
+    bounds: tuple[Bound, ...] = ()
 
 
 class MapSettings(Config):
