@@ -53,6 +53,17 @@ from vismodels.metrics.published import (
 from vismodels.metrics.refinement import F_MEASURE_PREDICTED, PSNR_PREDICTED
 from vismodels.metrics.restoration import EDGE_MSE, PSNR, SSIM
 from vismodels.metrics.scans import LESION_SCANS, LESION_SHARE, PATIENTS, SLICES
+from vismodels.metrics.scenes import (
+    BACKGROUND_ACCURACY,
+    CODE_PSNR,
+    COLOR_ACCURACY,
+    LOWEST_ACCURACY,
+    MEAN_ACCURACY,
+    SHAPE_ACCURACY,
+    SIZE_ACCURACY,
+    STAR_ACCURACY,
+    STYLE_ACCURACY,
+)
 from vismodels.metrics.search import (
     BITOPS_256,
     CHOICE_ENTROPY,
@@ -151,5 +162,14 @@ for _metric in (
     EXPECTED_MACS,
     RANK_CORRELATION,
     RANDOM_LOSS,
+    SIZE_ACCURACY,
+    COLOR_ACCURACY,
+    SHAPE_ACCURACY,
+    BACKGROUND_ACCURACY,
+    STAR_ACCURACY,
+    STYLE_ACCURACY,
+    MEAN_ACCURACY,
+    LOWEST_ACCURACY,
+    CODE_PSNR,
 ):
     METRICS.register(_metric.name, _metric)

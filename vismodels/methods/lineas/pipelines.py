@@ -1,0 +1,119 @@
+"""A pipeline's own call with gradients: through the denoiser, its steps and the text encoders.
+
+Diffusers decorates `__call__` with `torch.no_grad`; the function underneath is the same code and
+gives the same bits. What a gradient crosses is then a choice. The authors of LinEAS (arXiv
+2503.10679) enable gradients inside the denoiser alone, where none crosses a denoising step and none
+reaches a text encoder.
+"""
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vismodels.methods.lineas.config import Gradient
+from vismodels.methods.lineas.layers import pipeline_modules
+
+CALLBACK = "callback_on_step_end"
+
+
+def latents_of(
+    pipeline: Any,
+    prompts: Sequence[str],
+    *,
+    gradient: Gradient | None = "full",
+    generators: Sequence[torch.Generator] | None = None,
+    on_step_end: Callable[[], None] | None = None,
+    call: Mapping[str, Any] | None = None,
+) -> Tensor:
+    """Return the latents of `prompts`, as the plain call does, with gradients.
+
+    Gradients are those of what is inserted into the pipeline; its weights are frozen meanwhile. The
+    bits are those of the plain call of frozen weights; weights that want a gradient (they do after
+    `from_pretrained`) differ in rounding, since PyTorch then orders some matrix products otherwise.
+
+    Args:
+        pipeline: of diffusers, with `callback_on_step_end`.
+        prompts: B texts.
+        gradient: full: through all denoising steps. last: the latents are detached between the
+            steps, so that each step's activations have the gradient of that step alone (and of the
+            text encoders). None: no gradient at all.
+        generators: one for each prompt, on the CPU: an image then does not depend on the batch it
+            is made in. None: PyTorch's global one.
+        on_step_end: called after each denoising step.
+        call: further keyword arguments of the pipeline (`num_inference_steps`, `guidance_scale`).
+
+    Returns:
+        (B, ...), of the pipeline's type and shape.
+
+    Raises:
+        TypeError: for a pipeline without that callback, or an argument it does not take.
+    """
+    plain = type(pipeline).__call__
+    if CALLBACK not in inspect.signature(plain).parameters:
+        raise TypeError(
+            f"{type(pipeline).__name__} takes no {CALLBACK}, by which denoising steps are told "
+            "apart; use a pipeline that does, most of diffusers' do"
+        )
+
+    def end_of_step(
+        pipeline: Any, step: int, timestep: Any, tensors: dict[str, Any]
+    ) -> dict[str, Any]:
+        if on_step_end is not None:
+            on_step_end()
+        if gradient == "last" and step + 1 < pipeline.num_timesteps:
+            tensors["latents"] = tensors["latents"].detach()
+        return tensors
+
+    run = getattr(plain, "__wrapped__", plain)
+    with (
+        torch.set_grad_enabled(gradient is not None),
+        _frozen(pipeline),
+        without_progress_bar(pipeline),
+    ):
+        output = run(
+            pipeline,
+            prompt=list(prompts),
+            generator=None if generators is None else list(generators),
+            output_type="latent",
+            return_dict=False,
+            **{CALLBACK: end_of_step},
+            **(call or {}),
+        )
+    latents: Tensor = output[0]
+    return latents
+
+
+def seeded(seeds: Iterable[int]) -> list[torch.Generator]:
+    """Return a new CPU generator for each seed, one for the noise of each image."""
+    return [torch.Generator().manual_seed(seed) for seed in seeds]
+
+
+@contextmanager
+def _frozen(pipeline: Any) -> Iterator[None]:
+    """Keep all weights without gradients inside the block."""
+    weights = [each for each in pipeline_modules(pipeline).parameters() if each.requires_grad]
+    try:
+        for weight in weights:
+            weight.requires_grad_(False)
+        yield
+    finally:
+        for weight in weights:
+            weight.requires_grad_(True)
+
+
+@contextmanager
+def without_progress_bar(pipeline: Any) -> Iterator[None]:
+    """Let the pipeline run without a progress bar inside the block."""
+    before = getattr(pipeline, "_progress_bar_config", None)
+    pipeline.set_progress_bar_config(**{**(before or {}), "disable": True})
+    try:
+        yield
+    finally:
+        if before is None:
+            del pipeline._progress_bar_config
+        else:
+            pipeline._progress_bar_config = before

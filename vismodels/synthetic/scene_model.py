@@ -1,0 +1,265 @@
+"""Train the scene model: denoiser and text encoder together, on the code of generated scenes.
+
+The denoiser predicts v (Salimans and Ho 2022, arXiv 2202.00512), with the plain squared error. A
+share of each batch starts from pure noise, where a model of one step does all its work.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+
+import torch
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
+from timm.utils.model_ema import ModelEmaV3
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import PreTrainedTokenizerFast
+from transformers.models.clip.modeling_clip import CLIPTextModel
+
+from vismodels.metrics.general import PARAMETERS, TRAIN_LOSS
+from vismodels.metrics.restoration import psnr
+from vismodels.metrics.scenes import CODE_PSNR
+from vismodels.results import Score, Value
+from vismodels.seeding import generator
+from vismodels.synthetic.scene_config import SceneModelConfig, SceneTrainingConfig
+from vismodels.synthetic.scene_judge import SceneJudge, reading_values
+from vismodels.synthetic.scene_latents import as_model_input, reconstructed
+from vismodels.synthetic.scene_pipeline import assemble, build_pipeline, draw_noise, generate
+from vismodels.synthetic.scene_scores import CARD, with_gate
+from vismodels.synthetic.scenes import Scene, make_scenes, render_all
+from vismodels.training.log import ScalarLog
+from vismodels.training.loop import fit_to_milestones
+from vismodels.training.schedule import warmup_cosine
+from vismodels.training.state import TrainState
+
+STAGE = "scene_model"
+VARIANT = "pipeline"
+
+
+@dataclass(frozen=True)
+class TrainedSceneModel:
+    """The pipeline with averaged weights, its losses, its course on validation, its records."""
+
+    pipeline: StableDiffusionPipeline
+    losses: ScalarLog
+    validation: ScalarLog
+    scores: list[Score]
+
+
+class CaptionedDenoiser(nn.Module):
+    """The two networks that are trained together.
+
+    Args:
+        unet: predicts v.
+        text_encoder: its last hidden states are what the denoiser attends to.
+    """
+
+    def __init__(self, unet: UNet2DConditionModel, text_encoder: CLIPTextModel) -> None:
+        super().__init__()
+        self.unet, self.text_encoder = unet, text_encoder
+
+    def forward(self, noisy: Tensor, timesteps: Tensor, tokens: Tensor) -> Tensor:
+        """Return v, like `noisy`.
+
+        Args:
+            noisy: (B, C, h, w) latents.
+            timesteps: (B,) int64.
+            tokens: (B, length) int64, padded.
+        """
+        states = self.text_encoder(tokens)[0]
+        prediction: Tensor = self.unet(noisy, timesteps, states, return_dict=False)[0]
+        return prediction
+
+
+def train_scene_model(
+    config: SceneModelConfig,
+    judge: SceneJudge,
+    *,
+    seed: int,
+    device: torch.device | str = "cpu",
+    checkpoint_dir: Path | None = None,
+) -> TrainedSceneModel:
+    """Return a pipeline that paints scenes, scored by what the judge reads in its test images.
+
+    The last iteration counts: nothing is selected, the validation images only show the course.
+
+    Args:
+        config: scenes, code, networks, training, scoring.
+        judge: reads images; trained on scenes of its own.
+        seed: of scenes, weights, batches and noise.
+        device: where to compute.
+        checkpoint_dir: scratch folder; an interrupted training goes on from it bit by bit.
+
+    Raises:
+        FloatingPointError: if the loss is not finite.
+    """
+    settings, scoring = config.training, config.scoring
+    start = build_pipeline(config, seed).to(device)
+    model = CaptionedDenoiser(start.unet, start.text_encoder).train()
+    optimizer = torch.optim.AdamW(
+        model.parameters(),
+        lr=settings.learning_rate,
+        betas=settings.betas,
+        weight_decay=settings.weight_decay,
+    )
+    schedule = warmup_cosine(optimizer, settings.iterations, settings.warmup)
+    # With this warm-up the decay at iteration i is i / (i + 9), and the start is soon gone.
+    average = ModelEmaV3(
+        model, settings.ema_decay, use_warmup=True, warmup_gamma=9.0, warmup_power=1.0
+    )
+    draws, losses, course = generator(seed, STAGE, "batches"), ScalarLog(), ScalarLog()
+    state = TrainState(
+        model=model,
+        optimizer=optimizer,
+        schedule=schedule,
+        average=average,
+        draws=draws,
+        losses=losses,
+        course=course,
+    )
+    scenes = make_scenes(config.scenes, "train", settings.scenes, seed)
+    batches = _batches(start, scenes, settings, draws)
+
+    def step(batch: tuple[Tensor, ...]) -> Mapping[str, float]:
+        noisy, timesteps, tokens, target = (part.to(device) for part in batch)
+        loss = F.mse_loss(model(noisy, timesteps, tokens), target)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(model.parameters(), settings.max_gradient_norm)
+        optimizer.step()
+        schedule.step_update(state.iteration + 1)
+        average.update(model, step=state.iteration + 2)  # timm's first step keeps nothing
+        return {"loss": loss.item()}
+
+    averaged = average.module
+    pipeline = assemble(start.vae, averaged.text_encoder, start.tokenizer, averaged.unet)
+    shown = make_scenes(config.scenes, "validation", scoring.validation_scenes, seed)
+    for end in fit_to_milestones(
+        step,
+        batches,
+        state,
+        iterations=settings.iterations,
+        every=settings.validate_every,
+        checkpoint_dir=checkpoint_dir,
+        log=losses,
+    ):
+        if end not in course.iterations:
+            values = read_generated(pipeline, judge, shown, 1, seed, "validation")
+            course.append(end, {value.metric.name: value.value or 0.0 for value in values})
+    scores = [_training_score(config, pipeline, losses, seed)]
+    scores += score_scene_model(config, pipeline, judge, seed)
+    return TrainedSceneModel(pipeline, losses, course, scores)
+
+
+def score_scene_model(
+    config: SceneModelConfig, pipeline: StableDiffusionPipeline, judge: SceneJudge, seed: int
+) -> list[Score]:
+    """Return one record for each number of steps: attributes of images of the test captions."""
+    scenes = make_scenes(config.scenes, "test", config.scoring.test_scenes, seed)
+    scores = []
+    for steps in config.scoring.steps:
+        scores.append(
+            Score(
+                stage=STAGE,
+                variant=VARIANT,
+                seed=seed,
+                dataset={"card": CARD, "split": "test", "items": len(scenes)},
+                values=read_generated(pipeline, judge, scenes, steps, seed, "test"),
+                condition={"steps": steps},
+            )
+        )
+    return with_gate(config.scoring.gate, scores)
+
+
+def read_generated(
+    pipeline: StableDiffusionPipeline,
+    judge: SceneJudge,
+    scenes: Sequence[Scene],
+    num_steps: int,
+    seed: int,
+    purpose: str,
+) -> list[Value]:
+    """Return how well images of the captions of `scenes` show what these say.
+
+    Args:
+        pipeline: paints.
+        judge: reads.
+        scenes: of which the captions count only.
+        num_steps: calls of the denoiser.
+        seed: of the noise.
+        purpose: names the noise; equal for equal captions and all numbers of steps.
+    """
+    contents = [scene.attributes for scene in scenes]
+    noise = draw_noise(pipeline, len(contents), seed, STAGE, purpose)
+    images = generate(pipeline, [each.caption for each in contents], noise, num_steps)
+    return reading_values(judge.read(images), contents)
+
+
+@torch.no_grad()
+def _batches(
+    pipeline: StableDiffusionPipeline,
+    scenes: Sequence[Scene],
+    settings: SceneTrainingConfig,
+    draws: torch.Generator,
+) -> Iterator[tuple[Tensor, ...]]:
+    """Yield noisy latents, timesteps, tokens and v, on the CPU."""
+    scheduler, size = pipeline.scheduler, settings.batch_size
+    pictures = as_model_input(render_all(scenes)).to(pipeline.device)
+    latents = pipeline.vae.encode(pictures).latents.cpu()
+    tokens = _tokens(pipeline.tokenizer, [scene.attributes.caption for scene in scenes])
+    empty = _tokens(pipeline.tokenizer, [""])
+    last = scheduler.config.num_train_timesteps - 1
+    while True:
+        chosen = torch.randint(len(latents), (size,), generator=draws)
+        timesteps = torch.randint(last + 1, (size,), generator=draws)
+        at_last = torch.rand(size, generator=draws) < settings.last_timesteps
+        timesteps = torch.where(at_last, last, timesteps)
+        silent = torch.rand(size, 1, generator=draws) < settings.empty_captions
+        clean = latents[chosen]
+        noise = torch.randn(clean.shape, generator=draws)
+        yield (
+            scheduler.add_noise(clean, noise, timesteps),
+            timesteps,
+            torch.where(silent, empty, tokens[chosen]),
+            scheduler.get_velocity(clean, noise, timesteps),
+        )
+
+
+def _tokens(tokenizer: PreTrainedTokenizerFast, captions: list[str]) -> Tensor:
+    """Return (N, length) int64."""
+    encoded: Tensor = tokenizer(
+        captions,
+        padding="max_length",
+        truncation=True,
+        max_length=tokenizer.model_max_length,
+        return_tensors="pt",
+    ).input_ids
+    return encoded
+
+
+def _training_score(
+    config: SceneModelConfig, pipeline: StableDiffusionPipeline, losses: ScalarLog, seed: int
+) -> Score:
+    settings = config.training
+    scenes = make_scenes(config.scenes, "validation", config.scoring.validation_scenes, seed)
+    pictures = render_all(scenes)
+    decoded = reconstructed(pipeline.vae, pictures)
+    quality = fmean(psnr(*pair) for pair in zip(decoded, pictures, strict=True))
+    networks = (pipeline.unet, pipeline.text_encoder)
+    return Score(
+        stage=STAGE,
+        variant=VARIANT,
+        seed=seed,
+        dataset={"card": CARD, "split": "train", "items": settings.scenes},
+        values=[
+            Value(TRAIN_LOSS, fmean(losses.curves["loss"][-settings.validate_every :])),
+            Value(PARAMETERS, sum(p.numel() for net in networks for p in net.parameters())),
+            Value(CODE_PSNR, quality),
+        ],
+        budget={
+            "iterations": settings.iterations,
+            "images": settings.iterations * settings.batch_size,
+        },
+    )
