@@ -97,3 +97,29 @@ def test_a_patient_in_two_splits_is_named():
 def test_files_in_other_places_are_named(item, words):
     with pytest.raises(FileError, match=words):
         scan_places([item], config())
+
+
+def test_what_lies_far_from_the_lungs_is_cut_off(tmp_path, monkeypatch):
+    voxels = np.full((30, 30, 6), -1000, np.int16)
+    voxels[3:27, 3:27] = 40
+    voxels[10:14, 8:20, 1:5] = -850
+    path = tmp_path / "study" / "test" / "CT-1" / "a.nii.gz"
+    path.parent.mkdir(parents=True)
+    image = nibabel.Nifti1Image(voxels, np.diag([2.0, 2.0, 5.0, 1.0]))
+    image.header.set_xyzt_units("mm")
+    nibabel.save(image, path)
+    prepared(tmp_path, config(shape=[4, 4, 4], lung_margin=2.0), monkeypatch)
+    (scan,) = read_scans(tmp_path / "out" / "test")
+    assert scan.slices == 6
+    assert scan.spacing == pytest.approx((6 * 5 / 4, 14 * 2 / 4, 6 * 2 / 4))
+    assert (scan.voxels < -500).mean() > 0.2  # of the whole scan, .04
+
+
+def test_lungs_are_not_looked_for_where_there_are_no_hounsfield_units(tmp_path, monkeypatch):
+    folder = tmp_path / "study" / "test" / "CT-1" / "p" / "a"
+    folder.mkdir(parents=True)
+    for number in range(2):
+        write_png(folder / f"{number}.png", np.full((7, 7, 3), 9, np.uint8))
+    settings = config(axes="SPL", spacing=[5.0, 1.0, 1.0], lung_margin=10.0)
+    with pytest.raises(ConfigError, match="lung_margin needs Hounsfield units"):
+        prepared(tmp_path, settings, monkeypatch)

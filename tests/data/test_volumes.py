@@ -105,6 +105,34 @@ def test_every_volume_is_mirrored_on_its_own(generator):
     assert 8 < int(images[:, 0, 0, 0, 0].sum()) < 32
 
 
+def test_volumes_are_moved_each_on_its_own_and_their_edge_is_repeated(generator):
+    ramp = torch.arange(5.0).reshape(1, 1, 5, 1, 1).expand(30, 1, 5, 4, 3)
+    names = tuple(map(str, range(30)))
+    whole = VolumeSet(ramp, torch.zeros(30, dtype=torch.long), names, names, ("x",))
+    images, _ = next(volume_batches(whole, generator, batch_size=30, shift=2))
+    assert images.shape == ramp.shape
+    moved = {tuple(image[0, :, 0, 0].tolist()) for image in images}
+    assert moved == {
+        (0.0, 0.0, 0.0, 1.0, 2.0), (0.0, 0.0, 1.0, 2.0, 3.0), (0.0, 1.0, 2.0, 3.0, 4.0),
+        (1.0, 2.0, 3.0, 4.0, 4.0), (2.0, 3.0, 4.0, 4.0, 4.0),
+    }  # fmt: skip
+
+
+def test_a_constant_of_its_own_is_added_to_every_volume(generator):
+    whole = VolumeSet(
+        torch.zeros(40, 1, 2, 2, 2),
+        torch.zeros(40, dtype=torch.long),
+        tuple(map(str, range(40))),
+        tuple(map(str, range(40))),
+        ("x",),
+    )
+    images, _ = next(volume_batches(whole, generator, batch_size=40, level=0.5))
+    levels = images[:, 0, 0, 0, 0]
+    assert (images == levels[:, None, None, None, None]).all()
+    assert 0.3 < float(levels.std()) < 0.7
+    assert images.is_contiguous(memory_format=torch.channels_last_3d)
+
+
 @pytest.mark.parametrize("size", [0, 31])
 def test_a_batch_that_cannot_be_drawn_is_refused(size, generator):
     with pytest.raises(ValueError, match=f"a batch of {size} cannot be drawn from 30"):

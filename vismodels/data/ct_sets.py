@@ -10,9 +10,10 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from pydantic import Field, PositiveFloat, PositiveInt
 
-from vismodels.config import Config
+from vismodels.config import Config, ConfigError
 from vismodels.data.ct import NIFTI_SUFFIXES, read_ct
 from vismodels.data.hounsfield import resize_volume
+from vismodels.data.lungs import lung_box
 from vismodels.data.manifest import locate, read_acquired, refuse_changed
 from vismodels.data.scans import Scan, refuse_shared_patients, write_scans
 from vismodels.data.slice_images import SUFFIXES, SliceGeometry
@@ -34,6 +35,8 @@ class CTSetConfig(Config):
         classes: folder -> class.
         axes: of image slices, which do not tell where they lie; see `data.slice_images`.
         spacing: of image slices, millimetres.
+        lung_margin: millimetres around the lungs that are kept, the rest is cut off before the
+            scan is brought to `shape`; None keeps all. Only for scans in Hounsfield units.
         validation: share of the training patients that is held out.
     """
 
@@ -41,6 +44,7 @@ class CTSetConfig(Config):
     classes: Mapping[str, str]
     axes: str | None = None
     spacing: tuple[PositiveFloat, PositiveFloat, PositiveFloat] | None = None
+    lung_margin: PositiveFloat | None = None
     validation: float = Field(0.15, gt=0, lt=1)
 
     @property
@@ -167,15 +171,20 @@ def _read(place: ScanPlace, path: Path, config: CTSetConfig) -> Scan:
     images = place.is_folder and path.suffix.lower() in SUFFIXES
     volume = read_ct(source, config.geometry if images else None)
     count = volume.voxels.shape[0]
-    resampled = resample_slices(volume.voxels, config.shape[0])
+    voxels = volume.voxels
+    if config.lung_margin is not None:
+        if volume.intensity == "unit":
+            raise ConfigError(
+                f"{path}: lung_margin needs Hounsfield units, these slices have none; leave it out"
+            )
+        voxels = voxels[lung_box(voxels, volume.spacing, config.lung_margin)]
+    resampled = resample_slices(voxels, config.shape[0])
     resized = resize_volume(resampled, config.shape)
     if volume.intensity == "unit":
         resized = WINDOW[0] + (WINDOW[1] - WINDOW[0]) * resized
     spacing = [
         step * before / after
-        for step, before, after in zip(
-            volume.spacing, volume.voxels.shape, config.shape, strict=True
-        )
+        for step, before, after in zip(volume.spacing, voxels.shape, config.shape, strict=True)
     ]
     return Scan(
         name=place.name,

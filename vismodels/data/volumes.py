@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 Chances = tuple[float, float, float]
 
@@ -116,7 +117,13 @@ def divide_by_patient(volumes: VolumeSet, shares: Sequence[int], seed: int) -> l
 
 
 def volume_batches(
-    volumes: VolumeSet, draws: torch.Generator, *, batch_size: int, flip: Chances = (0.0, 0.0, 0.0)
+    volumes: VolumeSet,
+    draws: torch.Generator,
+    *,
+    batch_size: int,
+    flip: Chances = (0.0, 0.0, 0.0),
+    shift: int = 0,
+    level: float = 0.0,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield endless batches (images, labels) of different volumes, channels last in memory.
 
@@ -125,6 +132,8 @@ def volume_batches(
         draws: source of all randomness, on the CPU.
         batch_size: at most the number of volumes.
         flip: probability that a volume is mirrored along depth, height and width.
+        shift: voxels by which a volume is moved along each axis at most; its edge is repeated.
+        level: standard deviation of a constant that is added to each volume.
 
     Raises:
         ValueError: if the batch is larger than the set.
@@ -139,5 +148,22 @@ def volume_batches(
             image.flip([1 + axis for axis in range(3) if axes[axis]])
             for image, axes in zip(volumes.images[chosen], mirrored.tolist(), strict=True)
         ]
-        batch = torch.stack(images).contiguous(memory_format=torch.channels_last_3d)
-        yield batch, volumes.labels[chosen]
+        batch = torch.stack(images)
+        if shift:
+            batch = _moved(batch, shift, draws)
+        if level:
+            batch = batch + level * torch.randn(batch_size, 1, 1, 1, 1, generator=draws)
+        yield batch.contiguous(memory_format=torch.channels_last_3d), volumes.labels[chosen]
+
+
+def _moved(batch: Tensor, most: int, draws: torch.Generator) -> Tensor:
+    """Return every volume moved by up to `most` voxels along each axis."""
+    depth, height, width = batch.shape[2:]
+    wide = pad(batch, [most] * 6, mode="replicate")
+    starts = torch.randint(2 * most + 1, (len(batch), 3), generator=draws).tolist()
+    return torch.stack(
+        [
+            volume[:, z : z + depth, y : y + height, x : x + width]
+            for volume, (z, y, x) in zip(wide, starts, strict=True)
+        ]
+    )

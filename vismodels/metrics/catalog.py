@@ -65,6 +65,7 @@ from vismodels.metrics.search import (
     EXPECTED_BITOPS,
     EXPECTED_MACS,
     RANDOM_LOSS,
+    RANK_CORRELATION,
     SUPERNET_PSNR,
 )
 from vismodels.metrics.segmentation import (
@@ -185,6 +186,7 @@ for _metric in (
     DERIVED_ACCURACY,
     DERIVED_LOSS,
     EXPECTED_MACS,
+    RANK_CORRELATION,
     RANDOM_LOSS,
     DICE_WT,
     DICE_TC,

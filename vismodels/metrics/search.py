@@ -81,3 +81,11 @@ EXPECTED_MACS = Metric(
     protocol="expected multiply-accumulates of the searched blocks under the final probabilities",
     digits=0,
 )
+RANK_CORRELATION = Metric(
+    "rank_correlation",
+    "Rank correlation",
+    higher_is_better=True,
+    protocol="Spearman's, between minus the loss with the supernet's weights on held-out patients "
+    "and the balanced accuracy after training from scratch on the test split",
+    digits=2,
+)

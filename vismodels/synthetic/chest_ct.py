@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import Field, PositiveInt, model_validator
 
 from vismodels.config import Config
+from vismodels.data.lungs import crop_to_lungs
 from vismodels.data.scans import Scan, refuse_shared_patients
 from vismodels.metrics.dataset import ITEMS
 from vismodels.metrics.scans import LESION_SCANS, LESION_SHARE, PATIENTS, SLICES
@@ -31,12 +32,14 @@ class PhantomConfig(Config):
 
     Args:
         patients: of each class, in each split.
-        shape: (D, H, W) of the stored scans; they are made at twice that and averaged.
+        shape: (D, H, W) of the scans; they are made at twice that and averaged.
+        crop: (D, H, W) of the part around the lungs that is stored; None for all.
         label_noise: share of the pneumonias of the training split with the other one's label.
     """
 
     patients: Mapping[Split, PositiveInt]
     shape: tuple[PositiveInt, PositiveInt, PositiveInt] = (24, 48, 48)
+    crop: tuple[PositiveInt, PositiveInt, PositiveInt] | None = None
     label_noise: float = Field(0.03, ge=0, lt=0.5)
 
     @model_validator(mode="after")
@@ -119,18 +122,17 @@ def _scans_of_person(
         rendered = scan(anatomy, now, acquisition, (fine[0], fine[1], fine[2]), rng)
         hu = _halved(rendered.hu).round().clip(-1024, 3071)
         spacing = [extent / edge for extent, edge in zip(FIELD, config.shape, strict=True)]
-        scans.append(
-            Scan(
-                name=f"{split}_{label}_{number:03d}_{index}",
-                patient=f"{split}_{label}_{number:03d}",
-                label=told,
-                voxels=hu.astype(np.int16),
-                spacing=(spacing[0], spacing[1], spacing[2]),
-                slices=acquisition.slices,
-                lung=_halved(rendered.lung.astype(np.float32)) >= 0.5,
-                lesion=_halved(rendered.lesion.astype(np.float32)) >= 0.5,
-            )
+        made = Scan(
+            name=f"{split}_{label}_{number:03d}_{index}",
+            patient=f"{split}_{label}_{number:03d}",
+            label=told,
+            voxels=hu.astype(np.int16),
+            spacing=(spacing[0], spacing[1], spacing[2]),
+            slices=acquisition.slices,
+            lung=_halved(rendered.lung.astype(np.float32)) >= 0.5,
+            lesion=_halved(rendered.lesion.astype(np.float32)) >= 0.5,
         )
+        scans.append(made if config.crop is None else crop_to_lungs(made, config.crop))
     return scans
 
 

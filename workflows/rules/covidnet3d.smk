@@ -1,6 +1,6 @@
 """CovidNet3D: generated or prepared volumes, search, training, scores and maps, by problem."""
 
-from vismodels.methods.covidnet3d.config import CovidNet3DConfig, search_of
+from vismodels.methods.covidnet3d.config import CovidNet3DConfig, compared_searches, search_of
 
 CN = settings("covidnet3d", CovidNet3DConfig)
 CN_FOLDER = f"{RESULTS}/covidnet3d"
@@ -123,6 +123,15 @@ CN_TRAINED = {  # problem -> manifests of its networks
     )
     for name, problem in CN.problems.items()
 }
+CN_COMPARED = {  # problem -> manifests of the searches whose compared networks are trained
+    name: expand(
+        rules.covidnet3d_search.output.manifest,
+        problem=name,
+        search=compared_searches(problem.networks),
+        seed=CN.seeds[0],
+    )
+    for name, problem in CN.problems.items()
+}
 
 
 rule covidnet3d_score:
@@ -131,6 +140,7 @@ rule covidnet3d_score:
             wildcards.problem, CN.problems[wildcards.problem].data.card
         ),
         networks=lambda wildcards: CN_TRAINED[wildcards.problem],
+        searches=lambda wildcards: CN_COMPARED[wildcards.problem],
     output:
         manifest=f"{CN_FOLDER}/score/{{problem}}/manifest.json",
         scores=f"{CN_FOLDER}/score/{{problem}}/scores.json",

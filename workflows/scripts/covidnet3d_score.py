@@ -8,7 +8,12 @@ from vismodels.methods.covidnet3d.scoring_stage import score_problem
 
 with stage(snakemake, ScoreConfig) as s:
     scored = score_problem(
-        s.config, s.input["networks"], s.input["volumes"], s.folder, device=s.device
+        s.config,
+        s.input["networks"],
+        s.input["volumes"],
+        s.folder,
+        searches=s.input["searches"],
+        device=s.device,
     )
     s.timings.update(scored.timings)
     s.write(of_problem(s.wildcards["problem"], scored.scores))

@@ -5,12 +5,12 @@ from script_tools import stage
 from vismodels.checkpoint import save_weights
 from vismodels.methods.covidnet3d.config import TrainConfig
 from vismodels.methods.covidnet3d.data import load_split
+from vismodels.methods.covidnet3d.found import read_found
 from vismodels.methods.covidnet3d.records import of_problem
 from vismodels.methods.covidnet3d.train import train
-from vismodels.nas.genotype import read_genotype
 
 with stage(snakemake, TrainConfig) as s:
-    found = [read_genotype(folder / "genotype.json") for folder in s.input["found"]]
+    found = [read_found(s.config.variant, folder) for folder in s.input["found"]]
     trained = train(
         s.config,
         load_split(s.config.data, s.input["volumes"], "train"),

@@ -57,6 +57,17 @@ def test_a_random_network_can_cost_what_a_searched_one_costs():
     assert space().macs(random.genotype, shape) == pytest.approx(wanted, rel=0.1)
 
 
+def test_random_networks_of_equal_cost_differ_from_seed_to_seed():
+    like = {"kind": "random", "draw": 0, "like": "policy"}
+    drawn = {tuple(built(like, FOUND, seed=seed).genotype.choices.values()) for seed in range(6)}
+    assert len(drawn) > 1
+
+
+def test_a_compared_network_is_the_one_that_was_handed_over():
+    source = {"kind": "compared", "search": "policy", "number": 0}
+    assert built(source, FOUND).genotype == FOUND
+
+
 def test_a_genotype_of_another_space_is_refused():
     other = Genotype("covidnet3d", {"stage9_block9": "skip"})
     with pytest.raises(ConfigError, match="no decision 'stage9_block9'"):

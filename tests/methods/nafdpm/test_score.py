@@ -8,7 +8,6 @@ from small_pages import TINY, text_page, two_valued
 from vismodels.data.words import Alphabet
 from vismodels.methods.nafdpm.classical import Parameters
 from vismodels.methods.nafdpm.config import (
-    Bound,
     ModelConfig,
     NetworkConfig,
     Point,
@@ -20,6 +19,7 @@ from vismodels.methods.nafdpm.pictures import SCANS, WINDOWS
 from vismodels.methods.nafdpm.pipeline import NAFDPMPipeline
 from vismodels.methods.nafdpm.reading import Readers
 from vismodels.methods.nafdpm.score import score, write_pictures
+from vismodels.metrics.bounds import Bound
 from vismodels.nn.crnn import CRNN
 from vismodels.results import read_scores, write_scores
 

@@ -3,6 +3,7 @@
 He et al. (2021), arXiv 2101.05442, with the rates of the authors' code.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import (
@@ -18,6 +19,7 @@ from vismodels.arms import WithoutNulls
 from vismodels.config import Config, suggestion
 from vismodels.data.manifest import SetName
 from vismodels.methods.covidnet3d.space import SpaceConfig
+from vismodels.metrics.bounds import Bound
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
 Chance = Annotated[float, Field(ge=0, le=1)]
@@ -82,6 +84,8 @@ class SearchSettings(Config):
     # scans, halved, and the test set.
     parts: tuple[PositiveInt, PositiveInt, PositiveInt] = (2, 2, 1)
     flip: tuple[Chance, Chance, Chance] = (0.5, 0.5, 0.5)
+    shift: NonNegativeInt = 0  # as in `TrainingSettings`
+    level: NonNegativeFloat = 0.0
     learning_rate: PositiveFloat = 1.0e-3
     weight_decay: NonNegativeFloat = 5.0e-4
     max_gradient_norm: PositiveFloat = 5.0
@@ -130,6 +134,8 @@ class TrainingSettings(Config):
     iterations: PositiveInt
     batch_size: PositiveInt = 8
     flip: tuple[Chance, Chance, Chance] = (0.5, 0.5, 0.5)
+    shift: NonNegativeInt = 0  # voxels along each axis
+    level: NonNegativeFloat = 0.0  # standard deviation of a constant added to each volume
     optimizer: Literal["adam", "adamw"] = "adam"
     learning_rate: PositiveFloat = 1.0e-3
     weight_decay: NonNegativeFloat = 5.0e-4  # adamw: not of normalizations and biases
@@ -169,6 +175,14 @@ class RandomNetwork(Config):
     like: Name | None = None  # a search
 
 
+class ComparedNetwork(Config):
+    """One of the evenly random networks that a search scored with the supernet's weights."""
+
+    kind: Literal["compared"]
+    search: Name
+    number: NonNegativeInt
+
+
 class BaselineNetwork(Config):
     """A network of another library; see `baselines`."""
 
@@ -187,7 +201,8 @@ class BaselineNetwork(Config):
 
 
 Network = Annotated[
-    SearchedNetwork | UniformNetwork | RandomNetwork | BaselineNetwork, Field(discriminator="kind")
+    SearchedNetwork | UniformNetwork | RandomNetwork | ComparedNetwork | BaselineNetwork,
+    Field(discriminator="kind"),
 ]
 
 
@@ -222,9 +237,15 @@ class TrainConfig(Config):
 def search_of(variant: NetworkVariant) -> str | None:
     """Return the name of the search whose genotype a network needs, if any."""
     network = variant.network
-    if isinstance(network, SearchedNetwork):
+    if isinstance(network, SearchedNetwork | ComparedNetwork):
         return network.search
     return network.like if isinstance(network, RandomNetwork) else None
+
+
+def compared_searches(networks: Mapping[str, NetworkVariant]) -> tuple[str, ...]:
+    """Return the names of the searches whose compared networks are trained, sorted."""
+    sources = [variant.network for variant in networks.values()]
+    return tuple(sorted({s.search for s in sources if isinstance(s, ComparedNetwork)}))
 
 
 # --- scoring -------------------------------------------------------------------------------------
@@ -234,6 +255,7 @@ class ScoringSettings(Config):
     """How networks are scored on the test split."""
 
     bootstrap: PositiveInt = 1000  # draws of patients
+    bounds: tuple[Bound, ...] = ()
 
 
 class MapSettings(Config):
@@ -361,6 +383,11 @@ class ScoreConfig(Config):
     networks: Networks
     scoring: ScoringSettings
     maps: MapSettings | None
+
+    @property
+    def compared_searches(self) -> tuple[str, ...]:
+        """Names of the searches whose compared networks are trained, sorted."""
+        return compared_searches(self.networks)
 
 
 class ShapesConfig(Config):

@@ -18,6 +18,7 @@ from vismodels.methods.covidnet3d.config import DataConfig, ScoringSettings
 from vismodels.methods.covidnet3d.evaluation import logits_of
 from vismodels.methods.covidnet3d.network import CovidNet3D
 from vismodels.methods.covidnet3d.shortcuts import SCAN_SHORTCUTS, majority, regression
+from vismodels.metrics.bounds import with_bounds
 from vismodels.metrics.classification import (
     AUC,
     AUC_HIGH,
@@ -72,7 +73,7 @@ def score(
 
     Args:
         config: what is classified.
-        settings: draws of the bootstrap.
+        settings: draws of the bootstrap, bounds to reach.
         networks: name -> seed -> trained network.
         test: the test split.
         shortcuts: name -> (N, classes) logits of its rows.
@@ -88,7 +89,7 @@ def score(
             scores.append(_record(config, settings, name, seed, test, logits))
             scores.append(_cost(name, seed, network, test))
         timings[f"seconds_per_scan/{name}"] = _seconds(next(iter(seeds.values())), test, device)
-    return Scored(scores, timings)
+    return Scored(with_bounds(settings.bounds, scores), timings)
 
 
 def scan_shortcuts(

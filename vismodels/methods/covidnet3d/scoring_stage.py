@@ -11,8 +11,9 @@ import torch
 from vismodels.data.scans import RECORDS, Scan, read_scans
 from vismodels.data.volumes import VolumeSet
 from vismodels.files import read_json
-from vismodels.methods.covidnet3d.config import ScoreConfig
+from vismodels.methods.covidnet3d.config import ComparedNetwork, ScoreConfig
 from vismodels.methods.covidnet3d.data import load_split, volumes_of_scans
+from vismodels.methods.covidnet3d.found import read_compared
 from vismodels.methods.covidnet3d.maps import (
     draw_maps,
     score_faithfulness,
@@ -21,7 +22,9 @@ from vismodels.methods.covidnet3d.maps import (
 )
 from vismodels.methods.covidnet3d.montage import store_shown
 from vismodels.methods.covidnet3d.network import CovidNet3D
+from vismodels.methods.covidnet3d.ranking import rank_score
 from vismodels.methods.covidnet3d.score import (
+    STAGE,
     Logits,
     Scored,
     load_networks,
@@ -30,6 +33,7 @@ from vismodels.methods.covidnet3d.score import (
 )
 from vismodels.methods.covidnet3d.shapes import FEATURES
 from vismodels.methods.covidnet3d.shortcuts import majority, regression
+from vismodels.metrics.classification import BALANCED_ACCURACY
 from vismodels.results import Score
 
 SHOWN = "maps.npz"
@@ -40,6 +44,8 @@ def score_problem(
     networks: Sequence[Path],
     volumes: Path,
     folder: Path,
+    *,
+    searches: Sequence[Path] = (),
     device: torch.device | str = "cpu",
 ) -> Scored:
     """Return all records of a problem, and write the maps that the report shows.
@@ -49,6 +55,7 @@ def score_problem(
         networks: folders of the stage `train`.
         volumes: folder of the set.
         folder: where the maps go.
+        searches: folders of the searches whose `compared` networks were trained, by name.
         device: where to compute.
 
     Raises:
@@ -65,11 +72,36 @@ def score_problem(
         test = load_split(config.data, volumes, "test")
         shortcuts = shape_shortcuts(load_split(config.data, volumes, "train"), test, volumes)
     scored = score(config.data, config.scoring, loaded, test, shortcuts, device)
+    scored = replace(scored, scores=[*scored.scores, *_rankings(config, scored.scores, searches)])
     if config.maps is None or not scans:
         return scored
     return replace(
         scored, scores=[*scored.scores, *_map_scores(config, loaded, test, scans, folder)]
     )
+
+
+def _rankings(
+    config: ScoreConfig, scores: Sequence[Score], searches: Sequence[Path]
+) -> list[Score]:
+    """Return how well each search's supernet ranks the networks it compared."""
+    records = []
+    for name, folder in zip(config.compared_searches, searches, strict=True):
+        supernet = {
+            network: float(read_compared(folder, variant.network.number)["loss"])
+            for network, variant in config.networks.items()
+            if isinstance(variant.network, ComparedNetwork) and variant.network.search == name
+        }
+        retrained: dict[str, list[float]] = {}
+        dataset: Mapping[str, Any] = {}
+        for each in scores:
+            if each.variant in supernet and each.dataset:
+                dataset = each.dataset
+                accuracy = each.value(BALANCED_ACCURACY.name).value
+                assert accuracy is not None
+                retrained.setdefault(each.variant, []).append(accuracy)
+        record = rank_score(STAGE, name, dataset, supernet, retrained, config.data.note)
+        records += [] if record is None else [record]
+    return records
 
 
 def shape_shortcuts(training: VolumeSet, test: VolumeSet, volumes: Path) -> dict[str, Logits]:

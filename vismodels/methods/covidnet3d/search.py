@@ -106,7 +106,14 @@ def search(
     )
     run = SearchRun(config, training.shape, training.class_weights(), seed, device)
     streams = [
-        volume_batches(part, draws, batch_size=settings.batch_size, flip=settings.flip)
+        volume_batches(
+            part,
+            draws,
+            batch_size=settings.batch_size,
+            flip=settings.flip,
+            shift=settings.shift,
+            level=settings.level,
+        )
         for part, draws in zip((architecture, own), run.draws, strict=True)
     ]
     calibration = _calibration(own, config, seed)

@@ -19,6 +19,7 @@ from vismodels.data.volumes import VolumeSet, volume_batches
 from vismodels.methods.covidnet3d.baselines import draw_baseline
 from vismodels.methods.covidnet3d.config import (
     BaselineNetwork,
+    ComparedNetwork,
     RandomNetwork,
     SearchedNetwork,
     TrainConfig,
@@ -59,7 +60,8 @@ def build_network(
         config: says which one.
         found: the genotype of the search that the network names, if it names one.
         shape: (D, H, W) at which the cost of random networks is compared.
-        seed: its weights depend on it alone; the random genotypes do not.
+        seed: its weights depend on it alone; of genotypes, the random ones that cost what a search
+            of this seed found.
 
     Raises:
         ConfigError: if the genotype is none of the space, with the nearest name.
@@ -70,16 +72,16 @@ def build_network(
         return draw_baseline(
             source.model, config.space.in_channels, config.space.classes, source.backbone, weights
         )
-    if isinstance(source, SearchedNetwork):
+    if isinstance(source, SearchedNetwork | ComparedNetwork):
         assert found is not None  # the workflow hands over what the configuration names
         genotype = config.space.genotype(found.choices)
     elif isinstance(source, RandomNetwork):
-        rng = random.Random(derive_seed(source.draw, "covidnet3d", "random network"))
-        genotype = (
-            config.space.draw(rng)
-            if found is None
-            else config.space.random_like(config.space.genotype(found.choices), shape, rng)
-        )
+        if found is None:
+            rng = random.Random(derive_seed(source.draw, "covidnet3d", "random network"))
+            genotype = config.space.draw(rng)
+        else:
+            rng = random.Random(derive_seed(source.draw, "covidnet3d", "random network", seed))
+            genotype = config.space.random_like(config.space.genotype(found.choices), shape, rng)
     else:
         genotype = config.space.uniform(source.operation)
     network = CovidNet3D.of(config.space, genotype)
@@ -191,7 +193,14 @@ def train_network(
         return {"loss": loss.item()}
 
     result: nn.Module = network if averaged is None else averaged.module
-    batches = volume_batches(training, draws, batch_size=settings.batch_size, flip=settings.flip)
+    batches = volume_batches(
+        training,
+        draws,
+        batch_size=settings.batch_size,
+        flip=settings.flip,
+        shift=settings.shift,
+        level=settings.level,
+    )
     for end in fit_to_milestones(
         step,
         batches,

@@ -19,6 +19,7 @@ from vismodels.arms import WithoutNulls
 from vismodels.config import Config, suggestion
 from vismodels.data.manifest import SetName
 from vismodels.methods.nafdpm.recognizer_config import RecognizerConfig
+from vismodels.metrics.bounds import Bound
 
 Task = Literal["deblurring", "binarization"]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -261,16 +262,6 @@ class Window(Config):
     left: NonNegativeInt
     height: PositiveInt
     width: PositiveInt
-
-
-class Bound(Config):
-    """A value to reach, checked where the set is scored."""
-
-    set: SetName
-    variant: str
-    metric: str
-    value: float
-    at_least: bool = True
 
 
 class ScoringConfig(Config):

@@ -1,20 +1,21 @@
 """Score everything on the test pages: the one look at them."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from vismodels.data.documents import grey_levels
 from vismodels.data.images import write_png
 from vismodels.data.pages import Image, PagePair
 from vismodels.methods.nafdpm.classical import Parameters, otsu, sauvola, unsharp, wiener_disc
-from vismodels.methods.nafdpm.config import CLEAN, INPUT, Bound, Point, ScoringConfig, Task, Window
+from vismodels.methods.nafdpm.config import CLEAN, INPUT, Point, ScoringConfig, Task, Window
 from vismodels.methods.nafdpm.evaluation import Targets, as_picture, cost_values
 from vismodels.methods.nafdpm.pictures import SCANS, WINDOWS
 from vismodels.methods.nafdpm.pipeline import NUM_STEPS, NAFDPMPipeline
 from vismodels.methods.nafdpm.reading import Readers
 from vismodels.methods.nafdpm.trained import with_settings
-from vismodels.results import Gate, Score, Value
+from vismodels.metrics.bounds import with_bounds
+from vismodels.results import Score, Value
 
 STAGE = "nafdpm_score"
 Restore = Callable[[Image], Image]
@@ -96,7 +97,7 @@ def score(
     seeds = pipelines[config.scanned]
     restore = _refining(config, seeds[min(seeds)], Point(steps=NUM_STEPS))
     restored = {name: restore(scan) for name, scan in scans.items()}
-    return Scored(_checked(config.bounds, scores), windows, restored)
+    return Scored(with_bounds(config.bounds, scores), windows, restored)
 
 
 def _rows(
@@ -158,20 +159,6 @@ def _cut(
         columns = slice(window.left, window.left + window.width)
         cut[window.page, row] = results[window.page][rows, columns]
     return cut
-
-
-def _checked(bounds: Sequence[Bound], scores: Sequence[Score]) -> list[Score]:
-    """Return the scores, each with the gates that are for it."""
-    checked = []
-    for record in scores:
-        gates = [
-            Gate(f"{bound.metric} on {bound.set}", value, bound.value, bound.at_least)
-            for bound in bounds
-            if (bound.set, bound.variant) == (record.dataset["card"], record.variant)
-            and (value := record.value(bound.metric).value) is not None
-        ]
-        checked.append(replace(record, gates=gates) if gates else record)
-    return checked
 
 
 def write_pictures(scored: Scored, folder: Path) -> None:

@@ -1,0 +1,35 @@
+from vismodels.metrics.bounds import Bound, with_bounds
+from vismodels.metrics.general import MACS, PARAMETERS
+from vismodels.results import Gate, Score, Value
+
+RECORD = Score(
+    "stage",
+    "small",
+    [Value(PARAMETERS, 10), Value(MACS, None)],
+    dataset={"card": "pages"},
+    gates=[Gate("other", 1.0, 0.0)],
+)
+
+
+def checked(**changes):
+    fields = {"set": "pages", "variant": "small", "metric": "parameters", "value": 9.0} | changes
+    return with_bounds([Bound(**fields)], [RECORD])[0].gates
+
+
+def test_a_bound_becomes_a_gate_beside_those_that_are_there():
+    other, gate = checked()
+    assert other.name == "other"
+    assert (gate.name, gate.value, gate.bound) == ("parameters on pages", 10, 9.0)
+    assert gate.passed
+    assert not checked(at_least=False)[1].passed
+
+
+def test_bounds_of_others_do_nothing():
+    for change in ({"set": "x"}, {"variant": "x"}, {"metric": "auc"}, {"metric": "macs"}):
+        assert len(checked(**change)) == 1
+
+
+def test_records_without_data_are_left_alone():
+    record = Score("stage", "small", [Value(PARAMETERS, 10)])
+    bound = Bound(set="pages", variant="small", metric="parameters", value=9.0)
+    assert with_bounds([bound], [record]) == [record]
