@@ -35,7 +35,6 @@ from vismodels.methods.covidnet3d.config import (
     Estimator,
     ProblemConfig,
     SearchConfig,
-    SearchSettings,
     SearchVariant,
     TrainingSettings,
 )

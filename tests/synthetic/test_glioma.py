@@ -3,8 +3,8 @@ import pytest
 
 from vismodels.config import ConfigError, parse_config
 from vismodels.data.zscore import normalized
-from vismodels.synthetic.glioma import SPLITS, GliomaConfig, make_cases
 from vismodels.methods.multilevel_activation.thresholds import threshold_dice
+from vismodels.synthetic.glioma import SPLITS, GliomaConfig, make_cases
 
 SPACING = 4.0
 CONFIG = GliomaConfig(cases={"train": 10, "validation": 1, "test": 8}, spacing=SPACING)

@@ -46,7 +46,9 @@ class BrainCase:
         if self.images.dtype != np.float32:
             raise ValueError(f"case {self.name!r}: images are {self.images.dtype}, not float32")
         if self.affine.shape != (4, 4):
-            raise ValueError(f"case {self.name!r}: expected a (4, 4) affine, got {self.affine.shape}")
+            raise ValueError(
+                f"case {self.name!r}: expected a (4, 4) affine, got {self.affine.shape}"
+            )
         levels = self.levels
         if levels is not None:
             if levels.shape != self.images.shape[1:] or levels.dtype != np.uint8:
@@ -124,6 +126,6 @@ def _read_case(record: Mapping[str, Any], folder: Path) -> BrainCase:
         return BrainCase(
             name=record["name"],
             images=arrays["images"].astype(np.float32),
-            levels=arrays["levels"] if "levels" in arrays else None,
+            levels=arrays.get("levels"),
             affine=np.array(record["affine"], dtype=np.float64),
         )

@@ -1,4 +1,4 @@
-"""Sets of brain tumor cases: real ones prepared from their files, and what any set records of itself.
+"""Sets of brain tumor cases: real ones prepared from their files, and what any set records.
 
 Torch-free.
 """

@@ -100,7 +100,7 @@ DICE_GAIN = {
         f"dice_gain_{region.lower()}",
         f"Dice {region} gain",
         higher_is_better=True,
-        protocol="Dice minus that of the model named as reference, case by case, both averaged over "
+        protocol="Dice minus that of the reference model, case by case, both averaged over "
         "their common seeds; ET over cases that have it; mean over cases",
     )
     for region in REGIONS

@@ -3,6 +3,11 @@
 from vismodels.methods.multilevel_activation.config import MultiLevelActivationConfig
 
 ML = settings("multilevel_activation", MultiLevelActivationConfig)
+ML_PROBLEMS = {
+    name: problem
+    for name, problem in ML.problems.items()
+    if not problem.if_present or is_present(problem.cases.card, RUN_CONFIG.data_root)
+}
 ML_FOLDER = f"{RESULTS}/multilevel_activation"
 ML_MEMORY = 40000 if RUN_CONFIG.run == "paper" else 4000  # MB; all cases of a split are held
 
@@ -74,7 +79,7 @@ ML_TRAINED = {  # problem -> manifests of its models, each on its first seeds
         ML.seeds,
         model=problem.models,
     )
-    for name, problem in ML.problems.items()
+    for name, problem in ML_PROBLEMS.items()
 }
 ML_SEGMENTED = {  # problem -> manifests of what these models segmented
     name: first_runs(
@@ -82,7 +87,7 @@ ML_SEGMENTED = {  # problem -> manifests of what these models segmented
         ML.seeds,
         model=problem.models,
     )
-    for name, problem in ML.problems.items()
+    for name, problem in ML_PROBLEMS.items()
 }
 
 
@@ -118,7 +123,7 @@ rule multilevel_score:
 rule multilevel_figures:
     input:
         trained=[manifest for manifests in ML_TRAINED.values() for manifest in manifests],
-        scored=expand(rules.multilevel_score.output.manifest, problem=list(ML.problems)),
+        scored=expand(rules.multilevel_score.output.manifest, problem=list(ML_PROBLEMS)),
     output:
         manifest=f"{ML_FOLDER}/figures/manifest.json",
     log:
@@ -139,11 +144,11 @@ report_on(
         rules.data_acquire.output.manifest,
         card=[
             "mni152_2009a",
-            *(p.cases.card for p in ML.problems.values() if p.cases.card in BRAIN_SETS),
+            *(p.cases.card for p in ML_PROBLEMS.values() if p.cases.card in BRAIN_SETS),
         ],
     ),
     scores=[
-        *(brains(problem.cases.card) for problem in ML.problems.values()),
+        *(brains(problem.cases.card) for problem in ML_PROBLEMS.values()),
         *rules.multilevel_figures.input.trained,
         *(manifest for manifests in ML_SEGMENTED.values() for manifest in manifests),
         *rules.multilevel_figures.input.scored,

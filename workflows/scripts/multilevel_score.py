@@ -4,9 +4,9 @@ from script_tools import stage
 
 from vismodels.data.brain_cases import read_cases
 from vismodels.methods.multilevel_activation.config import ScoreConfig
-from vismodels.methods.multilevel_activation.records import of_problem
 from vismodels.methods.multilevel_activation.score import score, segmented_folders
 from vismodels.methods.multilevel_activation.shown import SHOWN, store_shown
+from vismodels.problems import of_problem
 
 with stage(snakemake, ScoreConfig) as s:
     cases = read_cases(s.input["cases"] / "test")

@@ -4,8 +4,8 @@ from script_tools import stage
 
 from vismodels.data.brain_cases import read_cases
 from vismodels.methods.multilevel_activation.config import SegmentConfig
-from vismodels.methods.multilevel_activation.records import of_problem
 from vismodels.methods.multilevel_activation.segment import load_network, segment
+from vismodels.problems import of_problem
 
 with stage(snakemake, SegmentConfig) as s:
     segmented = segment(

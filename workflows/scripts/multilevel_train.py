@@ -5,8 +5,8 @@ from script_tools import stage
 from vismodels.checkpoint import save_weights
 from vismodels.data.brain_cases import read_cases
 from vismodels.methods.multilevel_activation.config import TrainConfig
-from vismodels.methods.multilevel_activation.records import of_problem
 from vismodels.methods.multilevel_activation.train import train
+from vismodels.problems import of_problem
 
 with stage(snakemake, TrainConfig) as s:
     trained = train(

@@ -185,6 +185,7 @@ class ScoringSettings(Config):
 class ProblemConfig(Config):
     """Cases and models that are compared with one another."""
 
+    if_present: bool = False  # left out where `data_root` has no folder of the cases
     cases: CasesConfig
     trunk: TrunkConfig
     models: Models

@@ -41,11 +41,13 @@ def draw_figures(
     Args:
         config: problems and their models.
         trained: folders of the stage `train`, of all problems.
-        scored: folders of the stage `score`, in the order of the problems.
+        scored: folders of the stage `score`, named as the problems.
         folder: where to draw.
     """
     pictures = []
-    for (name, problem), stage in zip(config.problems.items(), scored, strict=True):
+    for stage in scored:
+        name = stage.name
+        problem = config.problems[name]
         pictures += draw_activation(name, problem, folder)
         own = [path for path in trained if name in path.parts]
         pictures.append(draw_courses(name, read_runs(own, "validation.csv"), folder))
@@ -62,7 +64,7 @@ def draw_activation(name: str, problem: ProblemConfig, folder: Path) -> list[Pic
     if not found:
         return []
     steps = Steps(LEVELS, found[0].steepness, found[0].spacing)
-    bounds = thresholds(steps, found[0].decode).tolist()
+    bounds = thresholds(steps, found[0].decode)
     width = max(abs(bound) for bound in bounds) + 6 / steps.steepness
     z = torch.linspace(-width, width, 601, dtype=torch.float64)
     with figure_to(folder / f"activation_{name}.svg", 6.0, 3.4) as figure:
@@ -81,7 +83,7 @@ def draw_activation(name: str, problem: ProblemConfig, folder: Path) -> list[Pic
             file=f"activation_{name}.svg",
             title="The multi-level activation",
             caption=f"k = {steps.steepness:g}, h = {steps.spacing:g}. Plateaus are the levels "
-            "healthy, edema, core, enhancing; right of a dotted line a voxel belongs to the region, "
+            "healthy, edema, core, enhancing; right of a dotted line a voxel is in the region, "
             "so that a region always lies within the one before. Between steps the slope stays "
             "above 0, and a voxel can still change its level.",
             alt=f"Curve with three steps at {', '.join(f'{bound:.3f}' for bound in bounds)}, from "
@@ -151,8 +153,9 @@ def draw_montage(name: str, problem: ProblemConfig, arrays: Arrays, folder: Path
     return Picture(
         file=f"segmentations_{name}.png",
         title=f"Truth and predictions, {name}",
-        caption="The axial slice with most core of some test cases. Green is edema, orange the core "
-        "without enhancement, red the enhancing tumor." + (f" {note.capitalize()}." if note else ""),
+        caption="The axial slice with most core of test cases. Green is edema, orange the core "
+        "without enhancement, red the enhancing tumor."
+        + (f" {note.capitalize()}." if note else ""),
         alt=f"Brain slices of {len(cases)} cases: FLAIR, T1ce, the true levels, and those of "
         f"{', '.join(models)}.",
     )
@@ -182,8 +185,9 @@ def draw_violation(
             file=f"violation_{name}.png",
             title=f"Where the nesting is violated, {name}",
             caption=f"The slice in which most voxels do: {model}, {case}, over T1ce. Blue is core "
-            f"outside of the whole tumor ({int(core.sum())} voxels), yellow enhancing tumor outside "
-            f"of the core ({int(enhancing.sum())})." + (f" {note.capitalize()}." if note else ""),
+            f"outside of the whole tumor ({int(core.sum())} voxels), yellow enhancing tumor "
+            f"outside of the core ({int(enhancing.sum())})."
+            + (f" {note.capitalize()}." if note else ""),
             alt=f"Brain slice with {int(core.sum() + enhancing.sum())} marked voxels.",
         )
     ]

@@ -161,9 +161,7 @@ def _record(
     masks: Mapping[str, NDArray[np.bool_]],
 ) -> Score:
     scored = {
-        case.name: region_scores(
-            masks[case.name], _truth(case), case.spacing, settings.empty_rule
-        )
+        case.name: region_scores(masks[case.name], _truth(case), case.spacing, settings.empty_rule)
         for case in cases
     }
     counted = {case.name: violations(masks[case.name]) for case in cases}

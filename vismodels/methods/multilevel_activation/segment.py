@@ -104,9 +104,7 @@ def segment(
             product = multiply(head.probabilities(logits[None])[0]).numpy()
             write_regions(folder / f"{case.name}{PRODUCT}", product, case.affine)
         found[case.name] = regions
-    return Segmented(
-        _score(config, name, seed, found), {"cpu_seconds_per_case": fmean(seconds)}
-    )
+    return Segmented(_score(config, name, seed, found), {"cpu_seconds_per_case": fmean(seconds)})
 
 
 def _score(

@@ -1,4 +1,4 @@
-"""Slices of test cases that the report shows: images, truth, predictions, violations. Torch-free."""
+"""Slices of test cases for the report: images, truth, predictions, violations. Torch-free."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -39,7 +39,9 @@ def store_shown(
     arrays: Arrays = {}
     for name in settings.cases:
         if name not in by_name:
-            raise FileError(f"no test case {name!r}; scoring.cases names it, there are {len(cases)}")
+            raise FileError(
+                f"no test case {name!r}; scoring.cases names it, there are {len(cases)}"
+            )
         case = by_name[name]
         assert case.levels is not None  # scored before
         depth = _fullest(case.levels)

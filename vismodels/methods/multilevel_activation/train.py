@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
+import numpy as np
 import torch
+from timm.scheduler.scheduler import Scheduler
 from torch import Tensor, nn
 
 from vismodels.data.brain_cases import LEVELS, BrainCase
@@ -37,6 +39,7 @@ from vismodels.training.schedule import exponential_epochs, warmup_poly
 from vismodels.training.state import TrainState
 
 STAGE = "multilevel_train"
+VALIDATION_BATCH = 4
 EPSILON = 1.0  # voxels; a region that no patch has scores 1 where nothing is predicted
 
 
@@ -79,7 +82,7 @@ def train(
     head = build_head(config.variant.head)
     network = build_trunk(config.network, head.channels, seed)
     model = NestedSegmenter(network, head).to(device)
-    model.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    model.to(memory_format=torch.channels_last_3d)
     weights = _weights(training).to(device) if settings.class_weights else None
     optimizer = torch.optim.Adam(
         model.parameters(), lr=config.variant.learning_rate, weight_decay=settings.weight_decay
@@ -119,9 +122,7 @@ def train(
     )
     if state.iteration == 0:
         course.append(0, patch_dice(model, head, shown, device))
-    batches = patch_batches(
-        PatchSource(training, settings.patch, settings.jitter), draws, settings
-    )
+    batches = patch_batches(PatchSource(training, settings.patch, settings.jitter), draws, settings)
     for end in fit_to_milestones(
         step,
         batches,
@@ -153,7 +154,9 @@ def patch_dice(
     images, levels = patches
     overlap, size = torch.zeros(len(REGIONS)), torch.zeros(len(REGIONS))
     with evaluation_mode(model):
-        for image, level in zip(images.split(4), levels.split(4), strict=True):
+        for start in range(0, len(images), VALIDATION_BATCH):
+            part = slice(start, start + VALIDATION_BATCH)
+            image, level = images[part], levels[part]
             found = head.regions(model(image.to(device))).cpu()
             truth = region_masks(level, LEVELS)
             overlap += (found & truth).sum(dim=(0, 2, 3, 4))
@@ -165,15 +168,14 @@ def patch_dice(
 
 def _weights(cases: Sequence[BrainCase]) -> Tensor:
     """Return the weights of the levels, (4,), by their frequency in the training cases' brains."""
-    counts = torch.zeros(LEVELS)
+    counts = np.zeros(LEVELS, np.int64)
     for case in cases:
         assert case.levels is not None  # checked where patches are drawn
-        inside = torch.from_numpy(case.levels[case.brain]).long()
-        counts += torch.bincount(inside, minlength=LEVELS)
-    return level_weights(counts)
+        counts += np.bincount(case.levels[case.brain], minlength=LEVELS)
+    return level_weights(counts.tolist())
 
 
-def _schedule(optimizer: torch.optim.Optimizer, settings: TrainingSettings):  # type: ignore[no-untyped-def]
+def _schedule(optimizer: torch.optim.Optimizer, settings: TrainingSettings) -> Scheduler:
     if settings.schedule == "poly":
         return warmup_poly(optimizer, settings.iterations, settings.warmup)
     return exponential_epochs(optimizer, settings.epoch, settings.decay, settings.warmup)
@@ -189,9 +191,11 @@ def _score(
     weights: Tensor | None,
 ) -> Score:
     settings = config.training
-    logged = [] if weights is None else [
-        Value(metric, float(weights[level])) for level, metric in LEVEL_WEIGHTS.items()
-    ]
+    logged = (
+        []
+        if weights is None
+        else [Value(metric, float(weights[level])) for level, metric in LEVEL_WEIGHTS.items()]
+    )
     return Score(
         stage=STAGE,
         variant=name,

@@ -1,4 +1,4 @@
-from vismodels.methods.covidnet3d.records import of_problem
+from vismodels.problems import of_problem
 from vismodels.results import Score
 
 
