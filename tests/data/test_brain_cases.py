@@ -64,6 +64,8 @@ def test_parts_that_do_not_fit_are_refused(change, words):
 
 def test_a_damaged_file_is_named(tmp_path):
     write_cases([case()], tmp_path)
-    (tmp_path / "a.npz").write_bytes(b"no archive")
-    with pytest.raises(FileError, match="damaged cases"):
-        read_cases(tmp_path)
+    whole = (tmp_path / "a.npz").read_bytes()
+    for content in (b"no archive", b"", whole[: len(whole) // 2]):
+        (tmp_path / "a.npz").write_bytes(content)
+        with pytest.raises(FileError, match="damaged cases"):
+            read_cases(tmp_path)

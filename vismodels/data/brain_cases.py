@@ -4,6 +4,7 @@ Axes are (depth, height, width) everywhere. Levels are nested: 0 healthy or back
 tumor core without enhancement, 3 enhancing tumor; a region is every voxel from its level up.
 """
 
+import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,7 +113,7 @@ def read_cases(folder: Path) -> list[BrainCase]:
     records: Any = read_json(folder / RECORDS)
     try:
         return [_read_case(record, folder) for record in records]
-    except (KeyError, TypeError, ValueError, OSError) as error:
+    except (KeyError, TypeError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise FileError(
             f"{folder}: damaged cases ({error}); run the stage that makes them again"
         ) from error

@@ -73,6 +73,9 @@ from vismodels.metrics.segmentation import (
     CASES_WITHOUT_ET,
     DICE_ET,
     DICE_ET_PRESENT,
+    DICE_GAIN,
+    DICE_GAIN_HIGH,
+    DICE_GAIN_LOW,
     DICE_TC,
     DICE_WT,
     EMPTY_ET,
@@ -88,6 +91,7 @@ from vismodels.metrics.segmentation import (
     LEVEL_WEIGHT_1,
     LEVEL_WEIGHT_2,
     LEVEL_WEIGHT_3,
+    PATCH_DICE,
     RIM_ERROR,
     SENSITIVITY_ET,
     SENSITIVITY_TC,
@@ -215,5 +219,9 @@ for _metric in (
     LEVEL_WEIGHT_2,
     LEVEL_WEIGHT_3,
     LEARNING_SPEED,
+    PATCH_DICE,
+    *DICE_GAIN.values(),
+    *DICE_GAIN_LOW.values(),
+    *DICE_GAIN_HIGH.values(),
 ):
     METRICS.register(_metric.name, _metric)

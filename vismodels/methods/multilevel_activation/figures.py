@@ -40,7 +40,7 @@ def draw_figures(
 
     Args:
         config: problems and their models.
-        trained: folders of the stage `train`, of all problems.
+        trained: folders `<problem>/<model>/<seed>` of the stage `train`, of all problems.
         scored: folders of the stage `score`, named as the problems.
         folder: where to draw.
     """
@@ -49,10 +49,10 @@ def draw_figures(
         name = stage.name
         problem = config.problems[name]
         pictures += draw_activation(name, problem, folder)
-        own = [path for path in trained if name in path.parts]
+        own = [path for path in trained if path.parents[1].name == name]
         pictures.append(draw_courses(name, read_runs(own, "validation.csv"), folder))
         arrays = read_shown(stage / SHOWN)
-        pictures.append(draw_montage(name, problem, arrays, folder))
+        pictures += draw_montage(name, problem, arrays, folder)
         pictures += draw_violation(name, problem, arrays, folder)
     return pictures
 
@@ -124,11 +124,13 @@ def draw_courses(name: str, logs: Mapping[str, Sequence[ScalarLog]], folder: Pat
     )
 
 
-def draw_montage(name: str, problem: ProblemConfig, arrays: Arrays, folder: Path) -> Picture:
-    """Draw truth and predictions side by side into `segmentations_<problem>.png`."""
+def draw_montage(name: str, problem: ProblemConfig, arrays: Arrays, folder: Path) -> list[Picture]:
+    """Draw truth and predictions of the cases to show into `segmentations_<problem>.png`."""
     from matplotlib.colors import ListedColormap
 
     models, cases = problem.scoring.shown, problem.scoring.cases
+    if not cases:
+        return []
     columns = ("flair", "t1ce", "truth", *models)
     colors = ListedColormap(LEVEL_COLORS)
     with figure_to(
@@ -150,15 +152,17 @@ def draw_montage(name: str, problem: ProblemConfig, arrays: Arrays, folder: Path
                     axes.set_title(column.replace("_", " "), fontsize=8)
             line[0].set_ylabel(case, fontsize=7)
     note = problem.cases.note
-    return Picture(
-        file=f"segmentations_{name}.png",
-        title=f"Truth and predictions, {name}",
-        caption="The axial slice with most core of test cases. Green is edema, orange the core "
-        "without enhancement, red the enhancing tumor."
-        + (f" {note.capitalize()}." if note else ""),
-        alt=f"Brain slices of {len(cases)} cases: FLAIR, T1ce, the true levels, and those of "
-        f"{', '.join(models)}.",
-    )
+    return [
+        Picture(
+            file=f"segmentations_{name}.png",
+            title=f"Truth and predictions, {name}",
+            caption="The axial slice with most core of test cases. Green is edema, orange the core "
+            "without enhancement, red the enhancing tumor."
+            + (f" {note.capitalize()}." if note else ""),
+            alt=f"Brain slices of {len(cases)} cases: FLAIR, T1ce, the true levels, and those of "
+            f"{', '.join(models)}.",
+        )
+    ]
 
 
 def draw_violation(

@@ -1,8 +1,12 @@
 """MONAI's SegResNet, stored as our own networks are: what people segment gliomas with today."""
 
+import math
+
 import torch
 from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
+
+GROUPS = 8  # MONAI's default; fewer where the width is no multiple of it
 
 
 class SegResNet3D(nn.Module, PyTorchModelHubMixin):
@@ -27,6 +31,7 @@ class SegResNet3D(nn.Module, PyTorchModelHubMixin):
             in_channels=in_channels,
             out_channels=out_channels,
             dropout_prob=dropout or None,
+            norm=("GROUP", {"num_groups": math.gcd(GROUPS, width)}),
         )
 
     def forward(self, volume: Tensor) -> Tensor:

@@ -1,5 +1,7 @@
 """Slices of test cases for the report: images, truth, predictions, violations. Torch-free."""
 
+import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -96,5 +98,5 @@ def read_shown(path: Path) -> Arrays:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
             return {name: content[name] for name in content.files}
-    except (OSError, ValueError) as error:
+    except (OSError, EOFError, ValueError, zlib.error, zipfile.BadZipFile) as error:
         raise FileError(f"{path}: damaged ({error}); run the stage again") from error

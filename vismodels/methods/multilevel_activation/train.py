@@ -79,6 +79,7 @@ def train(
         FloatingPointError: if a loss is not finite.
     """
     settings = config.training
+    source = PatchSource(training, settings.patch, settings.jitter)
     head = build_head(config.variant.head)
     network = build_trunk(config.network, head.channels, seed)
     model = NestedSegmenter(network, head).to(device)
@@ -122,7 +123,7 @@ def train(
     )
     if state.iteration == 0:
         course.append(0, patch_dice(model, head, shown, device))
-    batches = patch_batches(PatchSource(training, settings.patch, settings.jitter), draws, settings)
+    batches = patch_batches(source, draws, settings)
     for end in fit_to_milestones(
         step,
         batches,
