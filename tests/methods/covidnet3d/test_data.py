@@ -53,7 +53,7 @@ def test_what_is_not_lung_can_be_left_out():
 
 def test_only_lungs_need_a_lung_mask():
     made = [replace(scan, lung=None) for scan in scans(1)]
-    with pytest.raises(ConfigError, match="CP_0 has no lung mask; set input.only_lungs to false"):
+    with pytest.raises(ConfigError, match=r"CP_0 has no lung mask; set input\.only_lungs to false"):
         volumes_of_scans(config(input={"kind": "ct", "only_lungs": True}), made)
 
 
