@@ -4,6 +4,7 @@ Axes are (depth, height, width) everywhere: slices from the feet up, rows from f
 columns from the patient's right to the left, as an axial slice is looked at.
 """
 
+import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,7 +121,7 @@ def read_scans(folder: Path) -> list[Scan]:
     records: Any = read_json(folder / RECORDS)
     try:
         return [_read_scan(record, folder) for record in records]
-    except (KeyError, TypeError, ValueError, OSError) as error:
+    except (KeyError, TypeError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise FileError(
             f"{folder}: damaged scans ({error}); run the stage that makes them again"
         ) from error

@@ -96,6 +96,24 @@ def test_a_random_network_of_equal_cost_costs_nearly_as_much():
     assert found != wanted
 
 
+def test_a_random_network_of_equal_cost_is_another_one_even_in_a_small_space():
+    small = SpaceConfig(
+        widths=(8,), blocks=(2,), strides=(1,), operations=("mbconv_3_3", "skip"), head_channels=8
+    )
+    one, other = (
+        small.genotype({"stage0_block0": first, "stage0_block1": second})
+        for first, second in (("mbconv_3_3", "skip"), ("skip", "mbconv_3_3"))
+    )
+    for seed in range(5):
+        assert small.random_like(one, (8, 8, 8), random.Random(seed)) == other
+
+
+def test_a_space_of_one_network_has_no_random_one():
+    single = SpaceConfig(widths=(8,), blocks=(1,), strides=(1,), operations=("mbconv_3_3",))
+    with pytest.raises(ConfigError, match="a single network"):
+        single.random_like(single.uniform("mbconv_3_3"), (8, 8, 8), random.Random(0), draws=10)
+
+
 def test_random_networks_use_all_operations_evenly():
     rng = random.Random(0)
     drawn = [choice for _ in range(100) for choice in SpaceConfig().draw(rng).choices.values()]

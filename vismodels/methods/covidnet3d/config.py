@@ -36,6 +36,7 @@ class CTInput(Config):
     kind: Literal["ct"] = "ct"
     shape: tuple[PositiveInt, PositiveInt, PositiveInt] | None = None  # None: as the scans are
     window: tuple[float, float] = (-1000.0, 400.0)  # HU
+    only_lungs: bool = False  # the rest becomes the lower end of the window; needs lung masks
 
 
 class MaskInput(Config):

@@ -97,7 +97,13 @@ def _draw(
 
 
 def _depths(lesion: NDArray[Any]) -> list[int]:
-    """Return slices through the lesion, evenly from its first to its last."""
+    """Return different slices through the lesion, evenly from its first to its last.
+
+    Where it has fewer, some beside it are taken; a scan with fewer repeats its last one.
+    """
     held = np.flatnonzero(lesion.any(axis=(1, 2)))
-    first, last = (held[0], held[-1]) if held.size else (0, len(lesion) - 1)
-    return [int(d) for d in np.round(np.linspace(first, last, SLICES))]
+    first, last = (int(held[0]), int(held[-1])) if held.size else (0, len(lesion) - 1)
+    missing = max(SLICES - (last - first + 1), 0)
+    first = max(min(first - missing // 2, len(lesion) - SLICES), 0)
+    last = max(last, min(first + SLICES, len(lesion)) - 1)
+    return [int(depth) for depth in np.round(np.linspace(first, last, SLICES))]

@@ -5,6 +5,7 @@ for COVID-19 Detection with Chest CT Scans", AAAI, arXiv 2101.05442; sizes are t
 authors' code and of their later EMARS (arXiv 2101.10667). Defaults are the published values.
 """
 
+import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -201,19 +202,39 @@ class SpaceConfig(Config):
         )
 
     def random_like(
-        self, genotype: Genotype, shape: Shape, rng: random.Random, *, draws: int = 5000
+        self,
+        genotype: Genotype,
+        shape: Shape,
+        rng: random.Random,
+        *,
+        tolerance: float = 0.05,
+        draws: int = 5000,
     ) -> Genotype:
-        """Return the random genotype, of so many draws, that is nearest to another one in cost.
+        """Return another genotype that costs about the same: the first drawn that does.
 
         Args:
-            genotype: whose multiply-accumulates are wanted.
+            genotype: whose multiply-accumulates are wanted; itself is not returned.
             shape: (depth, height, width) of the input at which they are counted.
             rng: source of the draws.
-            draws: how many; the first of the nearest is taken.
+            tolerance: largest difference in cost, as a share.
+            draws: after so many the nearest one is taken.
+
+        Raises:
+            ConfigError: if the space has no other genotype.
         """
         wanted = self.macs(genotype, shape)
-        drawn = (self.draw(rng) for _ in range(draws))
-        return min(drawn, key=lambda g: abs(self.macs(g, shape) - wanted))
+        nearest, least = None, math.inf
+        for _ in range(draws):
+            drawn = self.draw(rng)
+            distance = abs(self.macs(drawn, shape) - wanted) / max(wanted, 1)
+            if drawn == genotype or distance >= least:
+                continue
+            nearest, least = drawn, distance
+            if least <= tolerance:
+                break
+        if nearest is None:
+            raise ConfigError("the space has a single network; there is no random one beside it")
+        return nearest
 
     def _candidates_of_stages(self) -> list[tuple[str, ...]]:
         limits = [*self.largest_kernel, *[None] * (len(self.widths) - len(self.largest_kernel))]
