@@ -63,7 +63,7 @@ def test_the_rate_of_each_arm_lies_within_its_grid():
     default = parsed().problems["glioma"].models
     grid = parsed("benchmark").problems["glioma"].models
     for arm in ARMS:
-        rates = [grid[f"{arm}{end}"].learning_rate for end in ("_low", "", "_high")]
+        rates = [grid[f"{arm}{end}"].learning_rate for end in ("_6", "_12", "")]
         assert rates == sorted(set(rates))
         assert default[arm].learning_rate in rates
 

@@ -101,7 +101,22 @@ def test_a_case_without_a_level_shares_its_patches_among_the_others(generator):
     source = PatchSource([numbered(levels)], (1, 1, 1))
     drawn = Counter(int(source.draw(generator)[1]) for _ in range(1000))
     assert set(drawn) == {0, 1}
-    assert drawn[1] == pytest.approx(500, abs=70)
+    assert drawn[1] == pytest.approx(750, abs=60)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.6, 1.0])
+def test_a_share_of_the_patches_lies_anywhere_in_the_brain(share, generator):
+    levels = np.zeros(SHAPE, np.uint8)
+    levels[0, 0, 0] = 3
+    source = PatchSource([numbered(levels)], (1, 1, 1), brain_share=share)
+    drawn = Counter(int(source.draw(generator)[1]) for _ in range(1000))
+    inside = levels.size - 1
+    assert drawn[0] == pytest.approx(1000 * share * inside / levels.size, abs=70)
+
+
+def test_a_case_without_tumor_gives_patches_of_its_brain(generator):
+    source = PatchSource([numbered(np.zeros(SHAPE, np.uint8))], (1, 1, 1), brain_share=0.0)
+    assert int(source.draw(generator)[1]) == 0
 
 
 def test_all_cases_are_drawn_from(generator):

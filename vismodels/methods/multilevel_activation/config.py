@@ -106,6 +106,7 @@ class TrainingSettings(Config):
     iterations: PositiveInt
     batch_size: PositiveInt = 2
     patch: Size = (128, 128, 128)  # voxels
+    brain_share: Chance = 0.25  # of patches around any voxel of the brain; others around a level
     jitter: NonNegativeInt = 6  # voxels between a patch's middle and the voxel it was drawn for
     flip: tuple[Chance, Chance, Chance] = (0.5, 0.5, 0.5)
     gain: NonNegativeFloat = 0.1  # standard deviation of each modality's factor, about 1

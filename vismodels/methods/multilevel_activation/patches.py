@@ -14,36 +14,42 @@ Patch = tuple[Tensor, Tensor]
 
 
 class PatchSource:
-    """Draws patches whose middle lies near a voxel of a level, or of the brain.
+    """Draws patches whose middle lies near a voxel of a level of the tumor, or anywhere in the brain.
 
-    Which of the four it is, is drawn evenly among those the case has: rare levels are seen as often
-    as common ones.
+    The level is drawn evenly among those the case has: rare ones are seen as often as common ones.
 
     Args:
         cases: with levels.
         size: of a patch, voxels along each axis.
         jitter: voxels between the middle and the drawn voxel at most, along each axis.
+        brain_share: of the patches around any voxel of the brain.
 
     Raises:
         ValueError: if there is no case, one has no levels, or one is smaller than a patch.
     """
 
     def __init__(
-        self, cases: Sequence[BrainCase], size: tuple[int, int, int], jitter: int = 0
+        self,
+        cases: Sequence[BrainCase],
+        size: tuple[int, int, int],
+        jitter: int = 0,
+        brain_share: float = 0.25,
     ) -> None:
         if not cases:
             raise ValueError("no case to draw patches from")
-        self.size, self.jitter = size, jitter
+        self.size, self.jitter, self.brain_share = size, jitter, brain_share
         self.volumes: list[Patch] = []
         self.places: list[list[NDArray[np.int64]]] = []
+        self.brains: list[NDArray[np.int64]] = []
         for case in cases:
             shape = case.images.shape[1:]
             if case.levels is None:
                 raise ValueError(f"case {case.name!r} has no levels to learn from")
             if any(edge < wanted for edge, wanted in zip(shape, size, strict=True)):
                 raise ValueError(f"case {case.name!r} is {shape}, smaller than a patch of {size}")
-            masks = [case.brain, *(case.levels == level for level in range(1, LEVELS))]
+            masks = [case.levels == level for level in range(1, LEVELS)]
             self.places.append([np.flatnonzero(mask) for mask in masks if mask.any()])
+            self.brains.append(np.flatnonzero(case.brain))
             self.volumes.append(
                 (torch.from_numpy(case.images), torch.from_numpy(case.levels).long())
             )
@@ -56,8 +62,9 @@ class PatchSource:
         """
         number = _below(len(self.volumes), draws)
         images, levels = self.volumes[number]
-        kinds = self.places[number]
-        found = kinds[_below(len(kinds), draws)]
+        levels_there = self.places[number]
+        anywhere = float(torch.rand((), generator=draws)) < self.brain_share or not levels_there
+        found = self.brains[number] if anywhere else levels_there[_below(len(levels_there), draws)]
         voxel = np.unravel_index(found[_below(len(found), draws)], levels.shape)
         window = []
         for middle, edge, whole in zip(voxel, self.size, levels.shape, strict=True):

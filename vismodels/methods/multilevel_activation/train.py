@@ -79,7 +79,7 @@ def train(
         FloatingPointError: if a loss is not finite.
     """
     settings = config.training
-    source = PatchSource(training, settings.patch, settings.jitter)
+    source = PatchSource(training, settings.patch, settings.jitter, settings.brain_share)
     head = build_head(config.variant.head)
     network = build_trunk(config.network, head.channels, seed)
     model = NestedSegmenter(network, head).to(device)
