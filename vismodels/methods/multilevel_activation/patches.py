@@ -14,7 +14,7 @@ Patch = tuple[Tensor, Tensor]
 
 
 class PatchSource:
-    """Draws patches whose middle lies near a voxel of a level of the tumor, or anywhere in the brain.
+    """Draws patches around voxels of a level of the tumor, or around any voxel of the brain.
 
     The level is drawn evenly among those the case has: rare ones are seen as often as common ones.
 
