@@ -109,7 +109,7 @@ def test_real_cases_are_only_asked_for_where_they_are_present_outside_of_the_pap
 
 
 def test_a_model_uses_the_trunk_of_all_unless_it_has_its_own():
-    problem = section("test")["problems"]["glioma"]
+    problem = section("benchmark")["problems"]["glioma"]
     kinds = {}
     for name in ("multilevel", "segresnet"):
         of_stage = {key: problem[key] for key in ("cases", "trunk", "training")}

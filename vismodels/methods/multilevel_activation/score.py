@@ -190,6 +190,8 @@ def _with_rims(record: Score, folder: Path, cases: Sequence[BrainCase]) -> Score
         rim = rim_error(predicted, _levels(case))
         if rim.predicted:
             shares[case.name] = rim.share
+    if not shares:  # no case has a core that was predicted
+        return record
     return replace(record, values=[*record.values, mean_value(RIM_ERROR, shares)])
 
 
