@@ -108,7 +108,7 @@ DICE_GAIN = {
 DICE_GAIN_LOW = {
     region: Metric(
         f"dice_gain_{region.lower()}_low",
-        "low",
+        f"Dice {region} gain, low",
         protocol="lower end of the 95 % bootstrap interval over cases of the gain in Dice",
     )
     for region in REGIONS
@@ -116,11 +116,14 @@ DICE_GAIN_LOW = {
 DICE_GAIN_HIGH = {
     region: Metric(
         f"dice_gain_{region.lower()}_high",
-        "high",
+        f"Dice {region} gain, high",
         protocol="upper end of the 95 % bootstrap interval over cases of the gain in Dice",
     )
     for region in REGIONS
 }
+DICE_GAIN_WT, DICE_GAIN_TC, DICE_GAIN_ET = DICE_GAIN.values()
+DICE_GAIN_WT_LOW, DICE_GAIN_TC_LOW, DICE_GAIN_ET_LOW = DICE_GAIN_LOW.values()
+DICE_GAIN_WT_HIGH, DICE_GAIN_TC_HIGH, DICE_GAIN_ET_HIGH = DICE_GAIN_HIGH.values()
 _NESTING = "of the masks as they are handed out; the aggregate is the sum over cases"
 
 ET_OUTSIDE_TC = Metric(
