@@ -132,7 +132,7 @@ def test_mixed_precision_is_within_the_network_and_sums_are_single_precision():
 def test_no_logit_violates_the_nesting_after_windows_flips_and_half_precision(tmp_path):
     x, options = image(2, 11, 9, 13), {"window": 8, "flips": True, "dtype": torch.bfloat16}
     head = MultiLevelActivation()
-    logits = predict_logits(small_network(spread=3.0), x, **options)
+    logits = predict_logits(small_network(spread=6.0), x, **options)
     assert violations(head.regions(logits[None])[0]).total == 0
     levels = head.levels(logits)[0].numpy()
     assert set(np.unique(levels)) == {0, 1, 2, 3}
