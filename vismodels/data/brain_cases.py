@@ -4,7 +4,6 @@ Axes are (depth, height, width) everywhere. Levels are nested: 0 healthy or back
 tumor core without enhancement, 3 enhancing tumor; a region is every voxel from its level up.
 """
 
-import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vismodels.files import FileError, atomic_path, read_json, write_json
+from vismodels.data.array_files import read_entries
+from vismodels.files import atomic_path, write_json
+from vismodels.metrics.segmentation import REGIONS
 
 RECORDS = "cases.json"
 MODALITIES = ("t1", "t1ce", "t2", "flair")  # the order of the channels
-REGIONS = ("WT", "TC", "ET")  # whole tumor, tumor core, enhancing tumor: levels from 1, 2, 3
-LEVELS = len(REGIONS) + 1
+LEVELS = len(REGIONS) + 1  # regions are those of levels from 1, 2, 3 up
+SEMI_SYNTHETIC_NOTE = "semi-synthetic: real anatomy of a template, generated tumors"
 LARGEST = 32.0  # of an image in standard deviations
 
 
@@ -110,23 +111,13 @@ def read_cases(folder: Path) -> list[BrainCase]:
     Raises:
         FileError: if a file is missing or damaged.
     """
-    records: Any = read_json(folder / RECORDS)
-    try:
-        return [_read_case(record, folder) for record in records]
-    except (KeyError, TypeError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise FileError(
-            f"{folder}: damaged cases ({error}); run the stage that makes them again"
-        ) from error
+    return read_entries(folder, RECORDS, "cases", _case)
 
 
-def _read_case(record: Mapping[str, Any], folder: Path) -> BrainCase:
-    with (
-        (folder / f"{record['name']}.npz").open("rb") as file,
-        np.load(file, allow_pickle=False) as arrays,
-    ):
-        return BrainCase(
-            name=record["name"],
-            images=arrays["images"].astype(np.float32),
-            levels=arrays.get("levels"),
-            affine=np.array(record["affine"], dtype=np.float64),
-        )
+def _case(record: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> BrainCase:
+    return BrainCase(
+        name=record["name"],
+        images=arrays["images"].astype(np.float32),
+        levels=arrays.get("levels"),
+        affine=np.array(record["affine"], dtype=np.float64),
+    )

@@ -21,7 +21,8 @@ from vismodels.data.bias_field import bias_corrected
 from vismodels.data.brain_cases import MODALITIES, BrainCase
 from vismodels.data.brain_preparation import cropped, standardized, with_spacing
 from vismodels.data.label_schemes import LabelError, LabelScheme
-from vismodels.data.mri import NIFTI_SUFFIXES, Volume, read_mri, refuse_other_grid
+from vismodels.data.mri import Volume, read_mri, refuse_other_grid
+from vismodels.data.nifti import NIFTI_SUFFIXES
 from vismodels.files import FileError, read_json
 from vismodels.seeding import numpy_generator
 

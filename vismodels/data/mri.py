@@ -4,19 +4,15 @@ Axes go to the patient's right, front and head (RAS), whatever the order in the 
 follows them. MRI has no unit that could be checked; see `data.ct` for Hounsfield units.
 """
 
-import zlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import nibabel
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
-from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
+from vismodels.data.nifti import reading_nifti
 from vismodels.files import FileError
 
-NIFTI_SUFFIXES = (".nii.gz", ".nii")
 SAME_PLACE = 0.1  # mm
 
 
@@ -42,7 +38,9 @@ def read_mri(path: Path, channels: int | None = None) -> Volume:
         FileError: if it cannot be read, has another number of volumes, values that are not finite,
             or an affine that is no map to millimeters.
     """
-    try:
+    import nibabel
+
+    with reading_nifti(path, "fetch it again"):
         image: Any = nibabel.load(path)
         affine = np.array(image.affine, np.float64)
         if not (np.isfinite(affine).all() and abs(np.linalg.det(affine)) > 0):
@@ -50,10 +48,6 @@ def read_mri(path: Path, channels: int | None = None) -> Volume:
         _refuse_other_shape(path, image.shape, channels)
         image = nibabel.as_closest_canonical(image)  # type: ignore[no-untyped-call]
         voxels = np.asanyarray(image.dataobj)
-    except FileError:
-        raise
-    except (OSError, EOFError, ValueError, zlib.error, ImageFileError, HeaderDataError) as error:
-        raise FileError(f"{path}: cannot be read as NIfTI ({error}); fetch it again") from error
     if voxels.dtype.kind not in "iuf" or not np.isfinite(voxels).all():
         raise FileError(
             f"{path}: expected finite numbers, got {voxels.dtype} or NaN; fetch it again"

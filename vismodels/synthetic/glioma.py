@@ -27,7 +27,6 @@ from vismodels.synthetic.glioma_mimics import enhancing_structures, hyperintensi
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
-NOTE = "semi-synthetic: real anatomy of a template, generated tumors"
 
 
 class GliomaConfig(Config):

@@ -3,6 +3,7 @@ import pytest
 from small_brains import brain, brains
 
 from vismodels.config import parse_config
+from vismodels.data.array_files import read_arrays
 from vismodels.data.label_schemes import scheme_by_name
 from vismodels.files import FileError
 from vismodels.methods.multilevel_activation.config import ScoringSettings
@@ -12,7 +13,7 @@ from vismodels.methods.multilevel_activation.files import (
     write_regions,
     write_segmentation,
 )
-from vismodels.methods.multilevel_activation.shown import SHOWN, read_shown, store_shown
+from vismodels.methods.multilevel_activation.shown import SHOWN, store_shown
 
 
 def scoring(**changes):
@@ -46,7 +47,7 @@ def folders(tmp_path):
 
 def shown(folders, tmp_path, cases=None, **changes):
     store_shown(scoring(**changes), folders, cases or brains(2), tmp_path / SHOWN)
-    return read_shown(tmp_path / SHOWN)
+    return read_arrays(tmp_path / SHOWN)
 
 
 def test_the_slice_with_most_core_is_shown(folders, tmp_path):
@@ -132,4 +133,4 @@ def test_a_damaged_file_is_named(folders, tmp_path):
     for content in (b"", b"PK nothing", whole[: len(whole) // 2]):
         (tmp_path / SHOWN).write_bytes(content)
         with pytest.raises(FileError, match=r"shown\.npz: damaged"):
-            read_shown(tmp_path / SHOWN)
+            read_arrays(tmp_path / SHOWN)

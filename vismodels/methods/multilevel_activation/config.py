@@ -17,6 +17,7 @@ from pydantic import (
 
 from vismodels.arms import WithoutNulls
 from vismodels.config import Config, suggestion
+from vismodels.data.brain_cases import SEMI_SYNTHETIC_NOTE
 from vismodels.data.label_schemes import SCHEME_NAMES
 from vismodels.data.manifest import SetName
 from vismodels.methods.multilevel_activation.names import Decode, Loss, SigmoidLoss, SoftmaxLoss
@@ -40,8 +41,7 @@ class CasesConfig(Config):
     @property
     def note(self) -> str:
         """What every record of scores on these cases says to its reader."""
-        generated = "semi-synthetic: real anatomy of a template, generated tumors"
-        return generated if self.card == SEMI_SYNTHETIC else ""
+        return SEMI_SYNTHETIC_NOTE if self.card == SEMI_SYNTHETIC else ""
 
 
 # --- networks and heads --------------------------------------------------------------------------

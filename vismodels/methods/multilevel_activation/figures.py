@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vismodels.data.brain_cases import LEVELS, REGIONS
+from vismodels.data.array_files import read_arrays
+from vismodels.data.brain_cases import LEVELS
 from vismodels.figures import COLOURS, Picture, draw_curves, figure_to
 from vismodels.methods.multilevel_activation.activation import (
     Steps,
@@ -21,7 +22,8 @@ from vismodels.methods.multilevel_activation.config import (
     MultiLevelConfig,
     ProblemConfig,
 )
-from vismodels.methods.multilevel_activation.shown import SHOWN, Arrays, read_shown
+from vismodels.methods.multilevel_activation.shown import SHOWN, Arrays
+from vismodels.metrics.segmentation import REGIONS
 from vismodels.training.curves import read_runs
 from vismodels.training.log import ScalarLog
 
@@ -51,7 +53,7 @@ def draw_figures(
         pictures += draw_activation(name, problem, folder)
         own = [path for path in trained if path.parents[1].name == name]
         pictures.append(draw_courses(name, read_runs(own, "validation.csv"), folder))
-        arrays = read_shown(stage / SHOWN)
+        arrays = read_arrays(stage / SHOWN)
         pictures += draw_montage(name, problem, arrays, folder)
         pictures += draw_violation(name, problem, arrays, folder)
     return pictures

@@ -3,21 +3,17 @@
 Torch-free.
 """
 
-import gzip
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import nibabel
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
-from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
-from vismodels.data.brain_cases import REGIONS
 from vismodels.data.label_schemes import LabelScheme, scheme_by_name
-from vismodels.files import FileError, atomic_path
+from vismodels.data.nifti import NIFTI_SUFFIXES, load_nifti, reading_nifti, store_nifti
+from vismodels.files import FileError
+from vismodels.metrics.segmentation import REGIONS
 
 LABELS, MASKS, PRODUCT = ".nii.gz", "_regions.nii.gz", "_product.nii.gz"  # after a case's name
 NAME_BYTES = 15  # of a name in a NIfTI header, without the closing zero
@@ -57,7 +53,7 @@ def write_segmentation(
         ValueError: for other shapes, levels or suffixes, or a scheme whose name is too long.
     """
     path = Path(path)
-    if not path.name.endswith((".nii", ".nii.gz")):
+    if not path.name.endswith(NIFTI_SUFFIXES):
         raise ValueError(f"{path}: expected a name that ends in .nii or .nii.gz")
     if levels.ndim != 3 or np.shape(affine) != (4, 4):
         raise ValueError(
@@ -69,7 +65,7 @@ def write_segmentation(
             f"{path}: a NIfTI header takes names of {NAME_BYTES} bytes, {scheme.name!r} is longer; "
             "give the scheme a shorter name"
         )
-    _write(path, scheme.to_labels(levels), affine, scheme.name)
+    store_nifti(path, scheme.to_labels(levels), affine, scheme.name)
 
 
 def read_segmentation(path: Path | str, scheme: LabelScheme | None = None) -> Segmentation:
@@ -120,7 +116,7 @@ def write_regions(
             f"{regions.dtype}"
         )
     bits = sum(mask.astype(np.uint8) << place for place, mask in enumerate(regions))
-    _write(Path(path), np.asarray(bits, np.uint8), affine, BITS)
+    store_nifti(Path(path), np.asarray(bits, np.uint8), affine, BITS)
 
 
 def read_regions(path: Path | str) -> NDArray[np.bool_]:
@@ -136,29 +132,11 @@ def read_regions(path: Path | str) -> NDArray[np.bool_]:
     return np.stack([(bits >> place & 1).astype(bool) for place in range(len(REGIONS))])
 
 
-def _write(path: Path, voxels: NDArray[Any], affine: NDArray[np.float64], name: str) -> None:
-    image: Any = nibabel.Nifti1Image(voxels, affine)  # type: ignore[no-untyped-call]
-    image.header.set_xyzt_units("mm")
-    image.header.set_intent("label", name=name)
-    content: bytes = image.to_bytes()
-    if path.suffix == ".gz":
-        content = gzip.compress(content, mtime=0)
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(content)
-
-
 def _read(path: Path) -> tuple[NDArray[Any], NDArray[np.float64], str]:
     """Return voxels, affine, and the name in the header if it is one of labels."""
-    try:
-        image = nibabel.load(path)
-        if not isinstance(image, nibabel.Nifti1Image):
-            raise FileError(f"{path}: is {type(image).__name__}, not NIfTI; convert it first")
+    with reading_nifti(path, "write it again"):
+        image = load_nifti(path)
         voxels = np.asanyarray(image.dataobj)
-        header: Any = image.header
-        code, _, name = header.get_intent()
+        code, _, name = image.header.get_intent()
         affine = np.array(image.affine, np.float64)
-    except FileError:
-        raise
-    except (OSError, EOFError, ValueError, zlib.error, ImageFileError, HeaderDataError) as error:
-        raise FileError(f"{path}: cannot be read as NIfTI ({error}); write it again") from error
     return voxels, affine, name if code == "label" else ""

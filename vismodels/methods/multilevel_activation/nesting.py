@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vismodels.data.brain_cases import REGIONS
+from vismodels.metrics.segmentation import REGIONS
 
 
 class Violations(NamedTuple):

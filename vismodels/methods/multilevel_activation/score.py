@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vismodels.data.brain_cases import LEVELS, REGIONS, BrainCase
+from vismodels.data.brain_cases import LEVELS, BrainCase
 from vismodels.methods.multilevel_activation.config import CasesConfig, ScoringSettings
 from vismodels.methods.multilevel_activation.files import (
     LABELS,
@@ -41,6 +41,7 @@ from vismodels.metrics.segmentation import (
     DICE_GAIN_HIGH,
     DICE_GAIN_LOW,
     ET_OUTSIDE_TC,
+    REGIONS,
     RIM_ERROR,
     TC_OUTSIDE_WT,
 )

@@ -1,7 +1,5 @@
 """Slices of test cases for the report: images, truth, predictions, violations. Torch-free."""
 
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -87,16 +85,3 @@ def _worst_violation(
     _, model, case, depth, wrong = worst
     key = f"violation/{model}/{case.name}"
     return {f"{key}/image": _picture(case, "t1ce", depth), f"{key}/wrong": wrong}
-
-
-def read_shown(path: Path) -> Arrays:
-    """Return what `store_shown` wrote.
-
-    Raises:
-        FileError: if the file is damaged.
-    """
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
-            return {name: content[name] for name in content.files}
-    except (OSError, EOFError, ValueError, zlib.error, zipfile.BadZipFile) as error:
-        raise FileError(f"{path}: damaged ({error}); run the stage again") from error

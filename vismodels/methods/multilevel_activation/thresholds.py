@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from vismodels.data.brain_cases import MODALITIES, REGIONS, BrainCase
+from vismodels.data.brain_cases import MODALITIES, BrainCase
 from vismodels.data.zscore import CLIP, normalized
+from vismodels.metrics.segmentation import REGIONS
 
 THRESHOLDS = np.linspace(-CLIP, CLIP, 101)  # standard deviations
 
