@@ -10,6 +10,7 @@ import vismodels.methods.quantnas.network
 import vismodels.nn.crnn
 import vismodels.nn.nafnet
 import vismodels.nn.residual_sr
+import vismodels.nn.residual_unet3d
 import vismodels.nn.rfdn
 import vismodels.nn.srresnet  # noqa: F401  (these modules fill the registry)
 from vismodels.config import suggestion

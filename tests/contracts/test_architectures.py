@@ -67,7 +67,7 @@ def test_two_evaluations_are_equal(name, model, x):
 @every_architecture
 def test_items_of_a_batch_do_not_influence_one_another(name, model, x):
     alone = torch.cat([model(item[None]) for item in x])
-    torch.testing.assert_close(model(x), alone, rtol=1e-4, atol=1e-5)  # other summation order
+    torch.testing.assert_close(model(x), alone, rtol=1e-4, atol=5e-5)  # other summation order
 
 
 @every_architecture

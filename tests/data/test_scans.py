@@ -41,9 +41,11 @@ def test_equal_scans_make_equal_files(tmp_path):
 
 def test_a_damaged_file_is_named(tmp_path):
     write_scans([scan()], tmp_path)
-    (tmp_path / "a.npz").write_bytes(b"PK no archive")
-    with pytest.raises(FileError, match=r"damaged scans .*run the stage"):
-        read_scans(tmp_path)
+    whole = (tmp_path / "a.npz").read_bytes()
+    for content in (b"PK no archive", b"", whole[: len(whole) // 2]):
+        (tmp_path / "a.npz").write_bytes(content)
+        with pytest.raises(FileError, match=r"damaged scans .*run the stage"):
+            read_scans(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -45,13 +45,10 @@ def test_one_method_alone_can_be_run(here, project):
     assert not [rule for rule in plan if rule.startswith(("quantnas", "super_resolution"))]
 
 
-IN_THE_MAKING = {"covidnet3d"}  # run by name only, until their budgets are measured
-
-
 def test_every_finished_method_is_in_the_default(project):
     config = yaml.safe_load((project / "workflows/config/default.yaml").read_text())
     tables = {path.stem for path in (project / "workflows/tables").glob("*.yaml")}
-    assert set(config["methods"]) == tables - IN_THE_MAKING
+    assert set(config["methods"]) == tables
 
 
 def test_every_computing_rule_writes_scores_and_runs_on_one_thread(project, tmp_path, monkeypatch):

@@ -58,7 +58,8 @@ def test_every_score_record_is_complete(finished):
     for path in paths:
         for score in read_scores(path):
             assert score.values
-            assert all(value.value is not None for value in score.values)
+            missing = {value.metric.name for value in score.values if value.value is None}
+            assert missing <= MAY_BE_UNDEFINED, f"{path} {score.variant}"
 
 
 def test_no_path_of_this_machine_is_stored(finished):
@@ -71,9 +72,14 @@ def test_no_path_of_this_machine_is_stored(finished):
 def test_equal_digests_in_another_folder_on_one_core_with_other_hash_seeds(
     finished, copied, tmp_path
 ):
+    """Of the three methods that use most of the package: all of them would take minutes more."""
     other = type(copied)(copied.root, tmp_path / "elsewhere")
-    other.vismodels("reproduce", "--run", "test", "--cores", "1", env={"PYTHONHASHSEED": "7"})
-    assert other.manifests() == finished.manifests()
+    methods = [f"--method={m}" for m in ("quantnas", "covidnet3d", "multilevel_activation")]
+    options = ("--run", "test", "--cores", "1", *methods)
+    other.vismodels("reproduce", *options, env={"PYTHONHASHSEED": "7"})
+    made, expected = other.manifests(), finished.manifests()
+    assert len(made) > 30
+    assert made == {stage: expected[stage] for stage in made}
 
 
 def test_a_comment_reruns_nothing(copied, test_overlay):
@@ -162,34 +168,75 @@ def test_the_installed_wheel_runs_the_workflow(project, tmp_path):
 
 
 # Absolute tolerances: other processors round otherwise, and training amplifies that. Counts: none.
-TOLERANCES = {
+TOLERANCES = {  # of a metric, or of all whose names begin so
+    "accuracy": 15.0,  # of a dozen scans one is eight percent
+    "auc": 0.2,
+    "balanced_accuracy": 15.0,
     "cer": 0.1,
     "choice_entropy": 0.05,
     "decisiveness": 0.01,
+    "deletion_area": 0.1,
     "derivation_gap": 0.6,
+    "derived_accuracy": 30.0,
+    "derived_loss": 0.1,
     "derived_psnr": 0.3,
+    "dice": 0.05,
     "drd": 1.0,
     "edge_mse": 0.1,
+    "empty_et": 1.0,
+    "empty_kept": 100.0,  # of one case
+    "empty_tc": 1.0,
+    "empty_wt": 1.0,
+    "energy_in": 5.0,
+    "et_outside_tc": 300.0,
     "expected_bitops": 1.0e7,  # of 1e9
+    "expected_macs": 1.0e4,
+    "f1": 40.0,
     "f_measure": 2.0,
     "f_measure_predicted": 2.0,
+    "hd95": 30.0,
+    "insertion_area": 0.1,
+    "learning_speed": 0.02,
+    "lesion_iou": 0.1,
+    "lesion_share": 0.1,
+    "level_weight": 0.01,
     "megapixels": 0.001,
     "ocr_loss": 0.1,
     "page_megapixels": 0.001,
+    "patch_dice": 0.02,
     "pfm_skeleton": 2.0,
     "pfm_weighted": 2.0,
+    "pointing_game": 35.0,
+    "positive_precision": 50.0,
     "precision": 3.0,
     "psnr": 0.3,
     "psnr_binary": 0.3,
     "psnr_predicted": 0.3,
     "psnr_y": 0.3,
+    "random_loss": 0.1,
     "recall": 3.0,
+    "rim_error": 0.1,
+    "sensitivity": 30.0,
+    "sensitivity_et": 0.1,
+    "sensitivity_tc": 0.1,
+    "sensitivity_wt": 0.1,
+    "specificity": 30.0,
+    "specificity_et": 0.05,
+    "specificity_tc": 0.05,
+    "specificity_wt": 0.05,
     "ssim": 0.02,
     "ssim_y": 0.02,
     "supernet_psnr": 0.3,
+    "tc_outside_wt": 300.0,
     "text_share": 0.01,
     "train_loss": 0.01,
 }
+MAY_BE_UNDEFINED = {"positive_precision"}  # of a network that calls nothing positive
+
+
+def tolerance(metric):
+    longest = max((name for name in TOLERANCES if metric.startswith(name)), key=len, default="")
+    return TOLERANCES.get(longest, 0)
 
 
 def scores_of(directory):
@@ -207,15 +254,20 @@ def test_the_scores_are_the_expected_ones(finished, project, request):
     path = project / "tests/workflows/expected_scores.json"
     found = scores_of(finished.directory)
     if request.config.getoption("--update-expected-scores"):
-        rounded = {k: {m: round(v, 4) for m, v in found[k].items()} for k in found}
+        rounded = {
+            key: {name: None if value is None else round(value, 4) for name, value in of.items()}
+            for key, of in found.items()
+        }
         path.write_text(json.dumps(rounded, indent=1) + "\n")
     expected = json.loads(path.read_text())
     assert found.keys() == expected.keys()
     for key, values in expected.items():
         assert found[key].keys() == values.keys(), key
         for metric, value in values.items():
-            tolerance = TOLERANCES.get(metric, 0)
-            assert found[key][metric] == pytest.approx(value, abs=tolerance), f"{key} {metric}"
+            if metric in MAY_BE_UNDEFINED and None in (value, found[key][metric]):
+                continue
+            close = pytest.approx(value, abs=tolerance(metric) + 1e-4, rel=1e-3)  # four digits
+            assert found[key][metric] == close, f"{key} {metric}"
 
 
 def test_a_shorter_list_of_seeds_is_noticed_without_the_records_of_snakemake(copied):

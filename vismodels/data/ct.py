@@ -4,26 +4,21 @@ Torch-free. Every reader brings an affine that says where the body is, and one f
 axes by it: no format has an axis order that is taken for granted.
 """
 
-import gzip
 import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-import nibabel
 import numpy as np
-from nibabel import orientations
-from nibabel.filebasedimages import ImageFileError
-from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from vismodels.data.dicom import read_series
+from vismodels.data.nifti import NIFTI_SUFFIXES, load_nifti, reading_nifti, store_nifti
 from vismodels.data.slice_images import SUFFIXES, SliceGeometry, read_slice_images
-from vismodels.files import FileError, atomic_path
+from vismodels.files import FileError
 
 AXES = "SPL"  # of `Scan`: slices go to the head (S), rows to the back (P), columns to the left (L)
-NIFTI_SUFFIXES = (".nii", ".nii.gz")
 LARGEST_TILT = 40.0  # degrees between an axis and the body's; at 45 it could be either of two
 
 Affine: TypeAlias = NDArray[np.float64]
@@ -126,16 +121,12 @@ def write_nifti(values: NDArray[Any], like: CTVolume, path: Path | str) -> None:
     if not path.name.endswith(NIFTI_SUFFIXES):
         raise ValueError(f"{path}: expected a name that ends in {' or '.join(NIFTI_SUFFIXES)}")
     stored, _ = _turned(values.astype(np.float32), _orientation(AXES), like.file_orientation)
-    image = nibabel.Nifti1Image(stored, like.file_affine)  # type: ignore[no-untyped-call]
-    image.header.set_xyzt_units("mm")  # type: ignore[no-untyped-call]
-    content: bytes = image.to_bytes()
-    if path.suffix == ".gz":
-        content = gzip.compress(content, mtime=0)
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(content)
+    store_nifti(path, stored, like.file_affine)
 
 
 def _orientation(axes: str) -> NDArray[Any]:
+    from nibabel import orientations
+
     result: NDArray[Any] = orientations.axcodes2ornt(tuple(axes))  # type: ignore[no-untyped-call]
     return result
 
@@ -144,6 +135,8 @@ def _turned(
     array: NDArray[Any], before: NDArray[Any], after: NDArray[Any]
 ) -> tuple[NDArray[Any], Affine]:
     """Return `array` in the orientation `after`, and its index -> index before the turn."""
+    from nibabel import orientations
+
     turn = orientations.ornt_transform(before, after)  # type: ignore[no-untyped-call]
     back: Affine = orientations.inv_ornt_aff(turn, array.shape)  # type: ignore[no-untyped-call]
     turned = orientations.apply_orientation(array, turn)  # type: ignore[no-untyped-call]
@@ -151,6 +144,8 @@ def _turned(
 
 
 def _oriented(stored: NDArray[Any], affine: Affine, intensity: Intensity, path: Path) -> CTVolume:
+    from nibabel import orientations
+
     _refuse_ambiguous_axes(affine, path)
     orientation = orientations.io_orientation(affine)  # type: ignore[no-untyped-call]
     voxels, to_stored = _turned(stored, orientation, _orientation(AXES))
@@ -196,16 +191,10 @@ def _holds_images(folder: Path) -> bool:
 
 
 def _read_nifti(path: Path) -> tuple[NDArray[Any], Affine]:
-    try:
-        image = nibabel.load(path)
-        if not isinstance(image, nibabel.Nifti1Image):
-            raise FileError(f"{path}: is {type(image).__name__}, not NIfTI; convert it first")
+    with reading_nifti(path, "fetch it again"):
+        image = load_nifti(path)
         _check_header(image, path)
         stored = np.asanyarray(image.dataobj)
-    except FileError:
-        raise
-    except (OSError, EOFError, ValueError, zlib.error, ImageFileError, HeaderDataError) as error:
-        raise FileError(f"{path}: cannot be read as NIfTI ({error}); fetch it again") from error
     if stored.dtype.kind not in "iuf":
         raise FileError(f"{path}: holds {stored.dtype}, expected one number for each voxel")
     if stored.ndim < 3 or any(size > 1 for size in stored.shape[3:]):
@@ -215,6 +204,8 @@ def _read_nifti(path: Path) -> tuple[NDArray[Any], Affine]:
 
 def _check_header(image: Any, path: Path) -> None:
     """Refuse a header that leaves open, or states twice and differently, where the axes go."""
+    from nibabel import orientations
+
     header = image.header
     forms = {"sform": image.get_sform, "qform": image.get_qform}
     named = {

@@ -11,10 +11,11 @@ import numpy as np
 from pydantic import Field, PositiveFloat, PositiveInt
 
 from vismodels.config import Config, ConfigError
-from vismodels.data.ct import NIFTI_SUFFIXES, read_ct
+from vismodels.data.ct import read_ct
 from vismodels.data.hounsfield import resize_volume
 from vismodels.data.lungs import lung_box
 from vismodels.data.manifest import locate, read_acquired, refuse_changed
+from vismodels.data.nifti import NIFTI_SUFFIXES
 from vismodels.data.scans import Scan, refuse_shared_patients, write_scans
 from vismodels.data.slice_images import SUFFIXES, SliceGeometry
 from vismodels.data.slices import resample_slices

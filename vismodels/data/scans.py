@@ -13,9 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vismodels.config import ConfigError
-from vismodels.files import FileError, atomic_path, read_json, write_json
+from vismodels.data.array_files import read_entries
+from vismodels.files import atomic_path, write_json
 
 RECORDS = "scans.json"
+PHANTOM_NOTE = "phantom: generated scans"  # of every record on generated ones
 Voxels = NDArray[np.int16]
 Mask = NDArray[np.bool_]
 Split = TypeVar("Split", bound=str)
@@ -117,35 +119,25 @@ def read_scans(folder: Path) -> list[Scan]:
     Raises:
         FileError: if a file is missing or damaged.
     """
-    records: Any = read_json(folder / RECORDS)
-    try:
-        return [_read_scan(record, folder) for record in records]
-    except (KeyError, TypeError, ValueError, OSError) as error:
-        raise FileError(
-            f"{folder}: damaged scans ({error}); run the stage that makes them again"
-        ) from error
+    return read_entries(folder, RECORDS, "scans", _scan)
 
 
-def _read_scan(record: Mapping[str, Any], folder: Path) -> Scan:
-    with (
-        (folder / f"{record['name']}.npz").open("rb") as file,
-        np.load(file, allow_pickle=False) as arrays,
-    ):
-        voxels = arrays["voxels"]
+def _scan(record: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Scan:
+    voxels = arrays["voxels"]
 
-        def mask(what: str) -> Mask | None:
-            if what not in arrays:
-                return None
-            bits = np.unpackbits(arrays[what], count=voxels.size)
-            return bits.reshape(voxels.shape).astype(bool)
+    def mask(what: str) -> Mask | None:
+        if what not in arrays:
+            return None
+        bits = np.unpackbits(arrays[what], count=voxels.size)
+        return bits.reshape(voxels.shape).astype(bool)
 
-        return Scan(
-            name=record["name"],
-            patient=record["patient"],
-            label=record["label"],
-            voxels=voxels,
-            spacing=tuple(record["spacing"]),
-            slices=record["slices"],
-            lung=mask("lung"),
-            lesion=mask("lesion"),
-        )
+    return Scan(
+        name=record["name"],
+        patient=record["patient"],
+        label=record["label"],
+        voxels=voxels,
+        spacing=tuple(record["spacing"]),
+        slices=record["slices"],
+        lung=mask("lung"),
+        lesion=mask("lesion"),
+    )

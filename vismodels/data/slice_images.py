@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from nibabel.orientations import axcodes2ornt
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -54,6 +53,8 @@ class SliceGeometry:
 
         The first pixel of the first slice is the origin.
         """
+        from nibabel.orientations import axcodes2ornt
+
         result = np.zeros((4, 4))
         # For each axis: which of the body's it is, and the sign.
         orientation = axcodes2ornt(tuple(self.axes))  # type: ignore[no-untyped-call]

@@ -12,7 +12,7 @@ from pydantic import Field, PositiveInt, model_validator
 
 from vismodels.config import Config
 from vismodels.data.lungs import crop_to_lungs
-from vismodels.data.scans import Scan, refuse_shared_patients
+from vismodels.data.scans import PHANTOM_NOTE, Scan, refuse_shared_patients
 from vismodels.metrics.dataset import ITEMS
 from vismodels.metrics.scans import LESION_SCANS, LESION_SHARE, PATIENTS, SLICES
 from vismodels.results import Gate, Score, Value, mean_value
@@ -98,7 +98,7 @@ def score_scans(card: str, sets: Mapping[Split, Sequence[Scan]], seed: int) -> l
                     at_least=False,
                 )
             ],
-            note="phantom: generated scans",
+            note=PHANTOM_NOTE,
         )
         for split, scans in sets.items()
     ]

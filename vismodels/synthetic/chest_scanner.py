@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from vismodels.synthetic.chest_anatomy import AIR, BLOOD, WALL, WATER, Anatomy, Floats, Tubes
 from vismodels.synthetic.chest_lesions import Findings, Lesion
@@ -272,6 +271,8 @@ def _tube_weights(
 
 def _smooth_noise(shape: tuple[int, ...], cell: int, rng: np.random.Generator) -> Floats:
     """Return noise of unit variance that varies over `cell` voxels."""
+    from scipy import ndimage
+
     coarse = rng.standard_normal([-(-size // cell) + 3 for size in shape]).astype(np.float32)
     fine = ndimage.zoom(coarse, cell, order=1, grid_mode=True, mode="nearest")
     cut = fine[tuple(slice(cell, cell + size) for size in shape)]
@@ -283,6 +284,8 @@ def _scanned(
     hu: Floats, acquisition: Acquisition, spacing: tuple[float, ...], rng: np.random.Generator
 ) -> Floats:
     """Return what the scanner makes of it: thick slices, a kernel, noise."""
+    from scipy import ndimage
+
     slab = max(acquisition.thickness / spacing[0] / np.sqrt(12), 0.2)  # sigma of a box
     blurred = ndimage.gaussian_filter(hu, (slab, acquisition.blur, acquisition.blur), truncate=3)
     noise = rng.standard_normal(hu.shape).astype(np.float32) * np.float32(acquisition.noise)

@@ -34,6 +34,7 @@ CODE = CodeIndex(Path(workflow.basedir), Path(vismodels.__file__).parent)
 ENVIRONMENT = environment_digest(environment())
 KNOWN_KEYS = set(RunConfig.model_fields)
 PAGE_SETS = {}  # rendered sets of pages, by name; filled in synthetic.smk
+BRAIN_SETS = {}  # real sets of brain tumor cases, by name; filled in data.smk
 SCAN_SETS = {}  # generated sets of CT scans, by name; filled in synthetic.smk
 LABELLED = {}  # sets of pages whose words an OCR engine finds
 REPORTABLE = {}  # method -> what a report shows of it; filled by `report_on`
@@ -111,6 +112,13 @@ def volumes(problem, card):
     if card in CT_SETS:
         return expand(rules.data_scans.output.manifest, card=card)[0]
     return expand(rules.covidnet3d_shapes.output.manifest, problem=problem)[0]
+
+
+def brains(card):
+    """Return the manifest of a set of brain tumor cases, real or generated."""
+    if card in BRAIN_SETS:
+        return expand(rules.data_brains.output.manifest, card=card)[0]
+    return expand(rules.synthetic_glioma.output.manifest, card=card, seed=SYNTHETIC_SEED)[0]
 
 
 def page_sets(sets, purpose):

@@ -1,5 +1,6 @@
 """Data: what is there (acquire, one job for each set, no input) and what is made of it."""
 
+from vismodels.data.brain_sets import BrainSetConfig
 from vismodels.data.ct_sets import CTSetConfig
 from vismodels.data.manifest import PhotographsConfig, card_files
 
@@ -8,6 +9,13 @@ KNOWN_KEYS.add("ct_sets")
 CT_SETS = {
     name: settings(f"ct_sets.{name}", CTSetConfig) for name in checked(lookup, config, "ct_sets")
 }
+KNOWN_KEYS.add("brain_sets")
+BRAIN_SETS.update(
+    {
+        name: settings(f"brain_sets.{name}", BrainSetConfig)
+        for name in checked(lookup, config, "brain_sets")
+    }
+)
 
 
 rule data_acquire:
@@ -91,3 +99,24 @@ rule data_scans:
         data_root=RUN_CONFIG.data_root,
     script:
         "../scripts/data_scans.py"
+
+
+rule data_brains:
+    input:
+        acquired=rules.data_acquire.output.manifest,
+    output:
+        manifest=f"{RESULTS}/data/{{card}}/brains/manifest.json",
+        scores=f"{RESULTS}/data/{{card}}/brains/scores.json",
+    log:
+        f"{LOGS}/data_brains/{{card}}.log",
+    benchmark:
+        f"{BENCHMARKS}/data_brains/{{card}}.tsv"
+    threads: 1
+    resources:
+        mem_mb=40000 if RUN_CONFIG.run == "paper" else 8000,  # the cases of a split are held
+        runtime=1440,
+    params:
+        **tracked("data_brains.py", "brain_sets.{card}"),
+        data_root=RUN_CONFIG.data_root,
+    script:
+        "../scripts/data_brains.py"

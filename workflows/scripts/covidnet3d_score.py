@@ -3,8 +3,8 @@
 from script_tools import stage
 
 from vismodels.methods.covidnet3d.config import ScoreConfig
-from vismodels.methods.covidnet3d.records import of_problem
 from vismodels.methods.covidnet3d.scoring_stage import score_problem
+from vismodels.problems import of_problem
 
 with stage(snakemake, ScoreConfig) as s:
     scored = score_problem(

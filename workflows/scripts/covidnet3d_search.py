@@ -5,9 +5,9 @@ from script_tools import stage
 from vismodels.files import write_json
 from vismodels.methods.covidnet3d.config import SearchConfig
 from vismodels.methods.covidnet3d.data import load_split
-from vismodels.methods.covidnet3d.records import of_problem
 from vismodels.methods.covidnet3d.search import search
 from vismodels.nas.genotype import write_genotype
+from vismodels.problems import of_problem
 
 with stage(snakemake, SearchConfig) as s:
     searched = search(

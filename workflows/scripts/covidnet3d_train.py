@@ -6,8 +6,8 @@ from vismodels.checkpoint import save_weights
 from vismodels.methods.covidnet3d.config import TrainConfig
 from vismodels.methods.covidnet3d.data import load_split
 from vismodels.methods.covidnet3d.found import read_found
-from vismodels.methods.covidnet3d.records import of_problem
 from vismodels.methods.covidnet3d.train import train
+from vismodels.problems import of_problem
 
 with stage(snakemake, TrainConfig) as s:
     found = [read_found(s.config.variant, folder) for folder in s.input["found"]]

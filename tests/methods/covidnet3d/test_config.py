@@ -59,7 +59,7 @@ def test_the_benchmark_sees_the_set_at_both_sizes():
         ({"maps": {"networks": ["hnad"]}}, "did you mean 'hand'"),
         ({"maps": {"networks": ["residual3d"]}}, "a network of another library"),
         ({"space": {"classes": 2}}, "the space has 2 classes, the data 3"),
-        ({"training": {"warmup": 200}}, r"warmup \(200\) must be below iterations"),
+        ({"training": {"warmup": 150}}, r"warmup \(150\) must be below iterations"),
         ({"data": {"positive": "COVID"}}, "positive is 'COVID', which is no class"),
     ],
 )  # fmt: skip

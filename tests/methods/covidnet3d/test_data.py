@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -36,6 +38,23 @@ def test_scans_are_seen_through_the_window():
 def test_scans_can_be_resized():
     source = {"kind": "ct", "shape": [4, 5, 6]}
     assert volumes_of_scans(config(input=source), scans(1)).shape == (4, 5, 6)
+
+
+def test_what_is_not_lung_can_be_left_out():
+    source = {"kind": "ct", "only_lungs": True}
+    made = scans(1)
+    found, whole = volumes_of_scans(config(input=source), made), volumes_of_scans(config(), made)
+    for scan, image, before in zip(made, found.images, whole.images, strict=True):
+        lung = torch.from_numpy(scan.lung)
+        assert (image[0][~lung] == -1).all()
+        assert torch.equal(image[0][lung], before[0][lung])
+    assert not (whole.images[:, 0, 0, 0, 0] == -1).any()
+
+
+def test_only_lungs_need_a_lung_mask():
+    made = [replace(scan, lung=None) for scan in scans(1)]
+    with pytest.raises(ConfigError, match=r"CP_0 has no lung mask; set input\.only_lungs to false"):
+        volumes_of_scans(config(input={"kind": "ct", "only_lungs": True}), made)
 
 
 def test_a_class_that_is_not_named_is_refused():

@@ -27,7 +27,7 @@ def critic():
 def start():
     model = PredictAndRefine(3, TINY, ModelConfig().diffusion)
     model.initialize_(0)
-    return NAFDPMPipeline.from_model(model, "deblurring", tile_size=64)
+    return NAFDPMPipeline.from_model(model, "deblurring", tile_size=64, threshold=0.6)
 
 
 @pytest.fixture
@@ -45,6 +45,10 @@ def tune(sets, finetuning, start, critic, pages):
         )
 
     return run
+
+
+def test_the_finetuned_pipeline_keeps_the_threshold_of_its_start(tune):
+    assert tune(PLAIN).pipeline.config["threshold"] == 0.6
 
 
 def digests(trained):

@@ -18,6 +18,7 @@ from pydantic import (
 from vismodels.arms import WithoutNulls
 from vismodels.config import Config, suggestion
 from vismodels.data.manifest import SetName
+from vismodels.data.scans import PHANTOM_NOTE
 from vismodels.methods.covidnet3d.space import SpaceConfig
 from vismodels.metrics.bounds import Bound
 
@@ -36,6 +37,7 @@ class CTInput(Config):
     kind: Literal["ct"] = "ct"
     shape: tuple[PositiveInt, PositiveInt, PositiveInt] | None = None  # None: as the scans are
     window: tuple[float, float] = (-1000.0, 400.0)  # HU
+    only_lungs: bool = False  # the rest becomes the lower end of the window; needs lung masks
 
 
 class MaskInput(Config):
@@ -60,7 +62,7 @@ class DataConfig(Config):
     @property
     def note(self) -> str:
         """What every record of scores on these data says to its reader."""
-        return "phantom: generated scans" if self.card == PHANTOM else ""
+        return PHANTOM_NOTE if self.card == PHANTOM else ""
 
     @model_validator(mode="after")
     def _positive_is_a_class(self) -> "DataConfig":

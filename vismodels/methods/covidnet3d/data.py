@@ -52,7 +52,7 @@ def volumes_of_scans(config: DataConfig, scans: Sequence[Scan]) -> VolumeSet:
     """Return scans of a chest within the window of the configuration, scaled to [-1, 1].
 
     Raises:
-        ConfigError: if a scan is of another class.
+        ConfigError: if a scan is of another class, or has no lung mask where only lungs are shown.
     """
     source = config.input
     assert isinstance(source, CTInput)
@@ -65,6 +65,13 @@ def volumes_of_scans(config: DataConfig, scans: Sequence[Scan]) -> VolumeSet:
 
     def seen(scan: Scan) -> NDArray[np.float32]:
         voxels = window(scan.voxels, *source.window)
+        if source.only_lungs:
+            if scan.lung is None:
+                raise ConfigError(
+                    f"{config.card}: {scan.name} has no lung mask; set input.only_lungs to false, "
+                    "or segment the lungs first"
+                )
+            voxels[~scan.lung] = -1.0
         return voxels if source.shape is None else resize_volume(voxels, source.shape)
 
     return VolumeSet(

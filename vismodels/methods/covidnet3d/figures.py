@@ -38,7 +38,7 @@ def draw_figures(
     pictures = []
     for (name, problem), stage in zip(config.problems.items(), scored, strict=True):
         scores = read_scores(stage / SCORES)
-        own = [path for path in searches if name in path.parts]
+        own = [path for path in searches if path.parents[1].name == name]
         if own:
             courses = read_runs(own, "course.csv")
             pictures += [

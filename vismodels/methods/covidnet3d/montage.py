@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vismodels.data.array_files import read_arrays
 from vismodels.figures import Picture, figure_to
-from vismodels.files import FileError
 
 SLICES = 4  # of a scan
 ALPHA = 0.45  # of the map over the slice
@@ -42,11 +42,7 @@ def draw_montage(problem: str, path: Path, folder: Path) -> list[Picture]:
     Raises:
         FileError: if the file is damaged.
     """
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
-            arrays = {name: content[name] for name in content.files}
-    except (OSError, ValueError) as error:
-        raise FileError(f"{path}: damaged ({error}); run the stage again") from error
+    arrays = read_arrays(path)
     scans = [name.split("/")[1] for name in arrays if name.startswith("image/")]
     rows: dict[str, list[tuple[str, str]]] = {}
     for key in arrays:
@@ -97,7 +93,13 @@ def _draw(
 
 
 def _depths(lesion: NDArray[Any]) -> list[int]:
-    """Return slices through the lesion, evenly from its first to its last."""
+    """Return different slices through the lesion, evenly from its first to its last.
+
+    Where it has fewer, some beside it are taken; a scan with fewer repeats its last one.
+    """
     held = np.flatnonzero(lesion.any(axis=(1, 2)))
-    first, last = (held[0], held[-1]) if held.size else (0, len(lesion) - 1)
-    return [int(d) for d in np.round(np.linspace(first, last, SLICES))]
+    first, last = (int(held[0]), int(held[-1])) if held.size else (0, len(lesion) - 1)
+    missing = max(SLICES - (last - first + 1), 0)
+    first = max(min(first - missing // 2, len(lesion) - SLICES), 0)
+    last = max(last, min(first + SLICES, len(lesion)) - 1)
+    return [int(depth) for depth in np.round(np.linspace(first, last, SLICES))]

@@ -7,7 +7,6 @@ goes through the critic to denoiser and predictor.
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from statistics import fmean
 
 import torch
 from torch import Tensor
@@ -16,21 +15,16 @@ from vismodels.data.pages import PagePair
 from vismodels.data.words import Alphabet, word_crops
 from vismodels.losses.ctc import ctc_losses
 from vismodels.methods.nafdpm.config import CHANNELS, ArmConfig, FinetuneConfig, Task
-from vismodels.methods.nafdpm.evaluation import cost_values, course_of, quality
+from vismodels.methods.nafdpm.fitting import Run, Trained, fit_and_record
 from vismodels.methods.nafdpm.levels import leveled_pair
 from vismodels.methods.nafdpm.model import Estimate, PredictAndRefine
 from vismodels.methods.nafdpm.optimization import Optimization
 from vismodels.methods.nafdpm.pipeline import NAFDPMPipeline
-from vismodels.methods.nafdpm.train import Trained
 from vismodels.methods.nafdpm.word_batches import as_channels
 from vismodels.methods.nafdpm.word_patches import WordPatches, word_patches
-from vismodels.metrics.general import TRAIN_LOSS
-from vismodels.metrics.text import OCR_LOSS
 from vismodels.nn.crnn import CRNN
-from vismodels.results import Score, Value
 from vismodels.seeding import generator
 from vismodels.training.log import ScalarLog
-from vismodels.training.loop import fit_to_milestones
 from vismodels.training.state import TrainState
 
 
@@ -101,43 +95,21 @@ def finetune(
         patch=settings.patch,
         channels=CHANNELS[task],
     )
-    pipeline = NAFDPMPipeline.from_model(optimization.averaged, task, tile_size=max(settings.patch))
-    shown = validation[: settings.validation_pages]
-    for end in fit_to_milestones(
+    pipeline = NAFDPMPipeline.from_model(
+        optimization.averaged, task, max(settings.patch), start.config["threshold"]
+    )
+    return fit_and_record(
         step,
         batches,
         state,
-        iterations=settings.iterations,
-        every=settings.validate_every,
+        losses=losses,
+        course=course,
+        pipeline=pipeline,
+        validation=validation,
+        settings=settings,
+        run=Run("nafdpm_finetune", name, seed, config.pages.validation),
         checkpoint_dir=checkpoint_dir,
-        log=losses,
-    ):
-        if end < settings.iterations and end not in course.iterations:
-            course.append(end, course_of(quality(pipeline, shown)))
-    reached = quality(pipeline, shown)
-    course.append(settings.iterations, course_of(reached))
-    last = {what: fmean(curve[-settings.validate_every :]) for what, curve in losses.curves.items()}
-    score = Score(
-        stage="nafdpm_finetune",
-        variant=name,
-        seed=seed,
-        dataset={
-            "card": "+".join(config.pages.validation),
-            "split": "validation",
-            "items": len(shown),
-        },
-        values=[
-            *reached,
-            Value(TRAIN_LOSS, last["loss"]),
-            Value(OCR_LOSS, last["ocr"]),
-            *cost_values(pipeline),
-        ],
-        budget={
-            "iterations": settings.iterations,
-            "images": settings.iterations * settings.batch_size,
-        },
     )
-    return Trained(pipeline, losses, course, score)
 
 
 class OCRLoss:

@@ -1,37 +1,22 @@
 """Train predictor and denoiser from scratch, jointly, and keep the averaged weights."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
 
 import torch
 from torch import Tensor
 
 from vismodels.data.pages import PagePair
 from vismodels.methods.nafdpm.config import CHANNELS, Task, TrainConfig
-from vismodels.methods.nafdpm.evaluation import cost_values, course_of, quality
+from vismodels.methods.nafdpm.fitting import Run, Trained, fit_and_record
 from vismodels.methods.nafdpm.levels import leveled_pair
 from vismodels.methods.nafdpm.model import PredictAndRefine
 from vismodels.methods.nafdpm.optimization import Optimization
 from vismodels.methods.nafdpm.patches import page_batches
 from vismodels.methods.nafdpm.pipeline import NAFDPMPipeline
-from vismodels.metrics.general import TRAIN_LOSS
-from vismodels.results import Score, Value
 from vismodels.seeding import generator
 from vismodels.training.log import ScalarLog
-from vismodels.training.loop import fit_to_milestones
 from vismodels.training.state import TrainState
-
-
-@dataclass(frozen=True)
-class Trained:
-    """What a training gives: what restores pages, its curves, its score on validation pages."""
-
-    pipeline: NAFDPMPipeline
-    losses: ScalarLog
-    validation: ScalarLog
-    score: Score
 
 
 def train(
@@ -93,37 +78,15 @@ def train(
     pipeline = NAFDPMPipeline.from_model(
         optimization.averaged, task, max(settings.patch), settings.threshold
     )
-    shown = validation[: settings.validation_pages]
-    for end in fit_to_milestones(
+    return fit_and_record(
         step,
         batches,
         state,
-        iterations=settings.iterations,
-        every=settings.validate_every,
+        losses=losses,
+        course=course,
+        pipeline=pipeline,
+        validation=validation,
+        settings=settings,
+        run=Run("nafdpm_train", name, seed, config.pages.validation),
         checkpoint_dir=checkpoint_dir,
-        log=losses,
-    ):
-        if end < settings.iterations and end not in course.iterations:
-            course.append(end, course_of(quality(pipeline, shown)))
-    reached = quality(pipeline, shown)
-    course.append(settings.iterations, course_of(reached))
-    score = Score(
-        stage="nafdpm_train",
-        variant=name,
-        seed=seed,
-        dataset={
-            "card": "+".join(config.pages.validation),
-            "split": "validation",
-            "items": len(shown),
-        },
-        values=[
-            *reached,
-            Value(TRAIN_LOSS, fmean(losses.curves["loss"][-settings.validate_every :])),
-            *cost_values(pipeline),
-        ],
-        budget={
-            "iterations": settings.iterations,
-            "images": settings.iterations * settings.batch_size,
-        },
     )
-    return Trained(pipeline, losses, course, score)

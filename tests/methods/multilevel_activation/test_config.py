@@ -1,0 +1,168 @@
+from collections import defaultdict
+from functools import cache
+
+import pytest
+import yaml
+
+from vismodels.config import ConfigError, merged, parse_config
+from vismodels.files import project_root
+from vismodels.methods.multilevel_activation.config import (
+    CasesConfig,
+    MultiLevelActivationConfig,
+    TrainConfig,
+)
+from vismodels.methods.multilevel_activation.names import LOSSES, SIGMOID_LOSSES, SOFTMAX_LOSSES
+
+ARMS = ("multilevel", "softmax", "sigmoid_regions")
+RUNS = ("default", "test", "benchmark", "paper")
+
+
+@cache
+def read(run):
+    return yaml.safe_load((project_root() / "workflows" / "config" / f"{run}.yaml").read_text())
+
+
+def section(run="default"):
+    config = read("default") if run == "default" else merged(read("default"), read(run))
+    return config["multilevel_activation"]
+
+
+def parsed(run="default"):
+    return parse_config(MultiLevelActivationConfig, section(run), "multilevel_activation")
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_every_configuration_is_valid_and_compares_the_three_heads(run):
+    problems = parsed(run).problems
+    assert problems
+    for problem in problems.values():
+        kinds = {variant.head.kind for variant in problem.models.values()}
+        assert kinds == set(ARMS)
+        assert problem.models[problem.scoring.reference].head.kind == "softmax"
+
+
+def test_the_arms_of_the_main_claim_run_on_three_seeds_and_five_in_the_benchmark():
+    for run, seeds in (("default", 3), ("benchmark", 5)):
+        for problem in parsed(run).problems.values():
+            assert [problem.models[name].runs for name in ARMS] == [seeds] * 3
+
+
+def test_every_head_has_a_grid_of_equal_rates():
+    """Those models that differ from an arm in nothing but the rate."""
+    models = parsed("benchmark").problems["glioma"].models
+    grids = defaultdict(set)
+    for variant in models.values():
+        for arm in ARMS:
+            if (variant.head, variant.trunk) == (models[arm].head, models[arm].trunk):
+                grids[arm].add(variant.learning_rate)
+    assert len(grids["softmax"]) >= 3
+    assert grids["multilevel"] == grids["softmax"] == grids["sigmoid_regions"]
+
+
+def test_the_rate_of_each_arm_lies_within_its_grid():
+    default = parsed().problems["glioma"].models
+    grid = parsed("benchmark").problems["glioma"].models
+    for arm in ARMS:
+        like = [v for v in grid.values() if (v.head, v.trunk) == (grid[arm].head, None)]
+        rates = {variant.learning_rate for variant in like}
+        assert len(rates) == len(like) == 3
+        assert default[arm].learning_rate in rates
+
+
+def test_the_benchmark_has_every_loss():
+    losses = defaultdict(set)
+    for variant in parsed("benchmark").problems["glioma"].models.values():
+        losses[variant.head.kind].add(variant.head.loss)
+    assert losses["multilevel"] == set(LOSSES)
+    assert losses["softmax"] == set(SOFTMAX_LOSSES)
+    assert losses["sigmoid_regions"] == set(SIGMOID_LOSSES)
+
+
+def test_the_paper_run_has_the_size_and_the_settings_of_the_published_network():
+    problem = parsed("paper").problems["brats_2018"]
+    assert (problem.trunk.width, problem.trunk.depth, problem.trunk.dropout) == (16, 5, 0.3)
+    training = problem.training
+    assert (training.patch, training.batch_size) == ((128, 128, 128), 2)
+    assert (training.schedule, training.decay, training.epoch) == ("exponential", 0.985, 100)
+    assert training.weight_decay == 1e-5
+    assert {variant.learning_rate for variant in problem.models.values()} == {5e-4}
+    assert training.class_weights
+
+
+def test_windows_are_as_large_as_patches():
+    for run in RUNS:
+        for problem in parsed(run).problems.values():
+            assert problem.inference.window == problem.training.patch
+
+
+def test_generated_cases_are_called_so_in_every_record():
+    assert CasesConfig(card="glioma_semisynthetic").note.startswith("semi-synthetic")
+    assert CasesConfig(card="brats2021").note == ""
+    for run in ("default", "test"):
+        assert all(problem.cases.note for problem in parsed(run).problems.values())
+
+
+def test_real_cases_are_only_asked_for_where_they_are_present_outside_of_the_paper_run():
+    for problem in parsed("benchmark").problems.values():
+        assert problem.if_present is not problem.cases.note.startswith("semi-synthetic")
+    assert [problem.if_present for problem in parsed("paper").problems.values()] == [False]
+
+
+def test_a_model_uses_the_trunk_of_all_unless_it_has_its_own():
+    problem = section("benchmark")["problems"]["glioma"]
+    kinds = {}
+    for name in ("multilevel", "segresnet"):
+        of_stage = {key: problem[key] for key in ("cases", "trunk", "training")}
+        of_stage["variant"] = problem["models"][name]
+        kinds[name] = parse_config(TrainConfig, of_stage, "train").network.kind
+    assert kinds == {"multilevel": "residual_unet3d", "segresnet": "segresnet"}
+
+
+def test_an_overlay_can_leave_a_model_or_a_problem_out():
+    assert "glioma" in section("paper")["problems"]
+    assert "glioma" not in parsed("paper").problems
+    config = merged(section(), {"problems": {"glioma": {
+        "models": {"sigmoid_regions": None}, "scoring": {"shown": ["multilevel"]}}}})  # fmt: skip
+    parsed_config = parse_config(MultiLevelActivationConfig, config, "multilevel_activation")
+    assert list(parsed_config.problems["glioma"].models) == ["multilevel", "softmax"]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"scoring": {"reference": "softmx"}}, "'softmx', which is none.* did you mean 'softmax'"),
+        ({"scoring": {"shown": ["multilevl"]}}, "did you mean 'multilevel'"),
+        ({"models": {"softmax": None}}, "scoring names the model 'softmax', which is none"),
+        (
+            {"inference": {"scheme": "brats2012"}},
+            "'brats2012', which is none; did you mean 'brats20",
+        ),
+        ({"models": {"softmax": {"runs": 4}}}, "softmax runs on 4 seeds, but there are 3"),
+        ({"models": {"softmax": {"head": {"loss": "mse"}}}}, "cross_entropy"),
+        ({"models": {"multilevel": {"head": {"loss": "mes"}}}}, "ordinal"),
+        ({"models": {"multilevel": {"head": {"kind": "multi"}}}}, "multilevel"),
+        ({"models": {"multilevel": {"head": {"steepness": 0.0}}}}, "greater than 0"),
+        ({"models": {"Softmax": {"learning_rate": 1.0, "head": {"kind": "softmax"}}}}, "pattern"),
+        ({"training": {"warmup": 390}}, r"warmup \(390\) must be below iterations \(390\)"),
+        ({"training": {"patch": [32, 32]}}, "training.patch"),
+        ({"training": {"iteratons": 5}}, "iterations"),
+        ({"inference": {"overlap": 1.0}}, "less than 1"),
+        ({"scoring": {"empty_rule": "brats"}}, "brats2018"),
+    ],
+)
+def test_parts_that_do_not_fit_are_named(change, words):
+    config = merged(section(), {"problems": {"glioma": change}})
+    with pytest.raises(ConfigError, match=words):
+        parse_config(MultiLevelActivationConfig, config, "multilevel_activation")
+
+
+def test_equal_seeds_no_seeds_and_no_problems_are_refused():
+    for change, words in (
+        ({"seeds": [1, 1, 2]}, "seeds must differ"),
+        ({"seeds": []}, "seeds"),
+        ({"problems": {"glioma": None}}, "problems"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            parse_config(
+                MultiLevelActivationConfig, merged(section(), change), "multilevel_activation"
+            )

@@ -1,0 +1,1 @@
+"""Multi-level activation: glioma segmentation whose nested classes cannot be violated."""

@@ -1,0 +1,240 @@
+"""Configurations of the multi-level activation: heads, training, inference, scoring.
+
+Hu et al. (2018), arXiv 1810.09488. Its training settings are not published in any text we could
+read; defaults are those of the network's own paper (Isensee et al. 2017), marked as such.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
+
+from vismodels.arms import WithoutNulls
+from vismodels.config import Config, suggestion
+from vismodels.data.brain_cases import SEMI_SYNTHETIC_NOTE
+from vismodels.data.label_schemes import SCHEME_NAMES
+from vismodels.data.manifest import SetName
+from vismodels.methods.multilevel_activation.names import Decode, Loss, SigmoidLoss, SoftmaxLoss
+from vismodels.metrics.bounds import Bound
+from vismodels.metrics.segmentation import EmptyRule
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
+Chance = Annotated[float, Field(ge=0, le=1)]
+Size = tuple[PositiveInt, PositiveInt, PositiveInt]
+SEMI_SYNTHETIC = "glioma_semisynthetic"  # the card of generated cases
+
+
+# --- data ----------------------------------------------------------------------------------------
+
+
+class CasesConfig(Config):
+    """Which cases are learned from and scored."""
+
+    card: SetName
+
+    @property
+    def note(self) -> str:
+        """What every record of scores on these cases says to its reader."""
+        return SEMI_SYNTHETIC_NOTE if self.card == SEMI_SYNTHETIC else ""
+
+
+# --- networks and heads --------------------------------------------------------------------------
+
+
+class TrunkConfig(Config):
+    """The network below the head: Isensee's residual U-Net, or MONAI's SegResNet."""
+
+    kind: Literal["residual_unet3d", "segresnet"] = "residual_unet3d"
+    width: PositiveInt = 16  # channels of the finest level
+    depth: Annotated[int, Field(ge=2)] = 5  # levels; of the U-Net alone
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3
+
+
+class MultiLevelConfig(Config):
+    """One logit; see `heads.MultiLevelHead`."""
+
+    kind: Literal["multilevel"]
+    steepness: PositiveFloat = 10.0
+    spacing: PositiveFloat = 0.5
+    decode: Decode = "activation"
+    loss: Loss = "ordinal+nested_dice"
+
+
+class SoftmaxConfig(Config):
+    """A logit for each level; see `heads.SoftmaxHead`."""
+
+    kind: Literal["softmax"]
+    loss: SoftmaxLoss = "cross_entropy+region_dice"
+
+
+class SigmoidRegionsConfig(Config):
+    """A logit for each region; see `heads.SigmoidRegionsHead`."""
+
+    kind: Literal["sigmoid_regions"]
+    loss: SigmoidLoss = "bce+region_dice"
+
+
+HeadConfig = Annotated[
+    MultiLevelConfig | SoftmaxConfig | SigmoidRegionsConfig, Field(discriminator="kind")
+]
+
+
+class ModelVariant(Config):
+    """One row of the table: a head, its learning rate, on how many seeds it is trained."""
+
+    runs: PositiveInt = 1
+    learning_rate: PositiveFloat
+    head: HeadConfig
+    trunk: TrunkConfig | None = None  # where it differs from that of all
+
+
+Models = Annotated[dict[Name, ModelVariant], WithoutNulls()]
+
+
+# --- training ------------------------------------------------------------------------------------
+
+
+class TrainingSettings(Config):
+    """How every model is trained; all see the same patches in the same order."""
+
+    iterations: PositiveInt
+    batch_size: PositiveInt = 2
+    patch: Size = (128, 128, 128)  # voxels
+    brain_share: Chance = 0.25  # of patches around any voxel of the brain; others around a level
+    jitter: NonNegativeInt = 6  # voxels between a patch's middle and the voxel it was drawn for
+    flip: tuple[Chance, Chance, Chance] = (0.5, 0.5, 0.5)
+    gain: NonNegativeFloat = 0.1  # standard deviation of each modality's factor, about 1
+    offset: NonNegativeFloat = 0.1  # and of what is added to it
+    weight_decay: NonNegativeFloat = 1.0e-5
+    warmup: NonNegativeInt = 0
+    schedule: Literal["poly", "exponential"] = "exponential"
+    decay: Annotated[float, Field(gt=0, le=1)] = 0.985  # exponential: factor of each epoch
+    epoch: PositiveInt = 100  # iterations
+    max_gradient_norm: PositiveFloat | None = None
+    class_weights: bool = False  # of levels: inverse square root of their frequency
+    validate_every: PositiveInt
+    validation_patches: PositiveInt = 16  # fixed ones, of the validation cases
+
+    @model_validator(mode="after")
+    def _warmup_ends(self) -> "TrainingSettings":
+        if self.warmup >= self.iterations:
+            raise ValueError(f"warmup ({self.warmup}) must be below iterations ({self.iterations})")
+        return self
+
+
+class TrainConfig(Config):
+    """The stage `train`: one model, one seed."""
+
+    cases: CasesConfig
+    trunk: TrunkConfig
+    variant: ModelVariant
+    training: TrainingSettings
+
+    @property
+    def network(self) -> TrunkConfig:
+        """The trunk of this model."""
+        return self.variant.trunk or self.trunk
+
+
+# --- segmenting and scoring ----------------------------------------------------------------------
+
+
+class InferenceSettings(Config):
+    """How a whole volume is segmented, and how the files are written."""
+
+    window: Size = (128, 128, 128)
+    overlap: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    batch: PositiveInt = 1  # windows at a time
+    flips: bool = False
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    scheme: str = "brats2021"  # of the labels in the files
+
+    @model_validator(mode="after")
+    def _scheme_is_known(self) -> "InferenceSettings":
+        if self.scheme not in SCHEME_NAMES:
+            raise ValueError(
+                f"scheme is {self.scheme!r}, which is none{suggestion(self.scheme, SCHEME_NAMES)}"
+            )
+        return self
+
+
+class SegmentConfig(Config):
+    """The stage `segment`: the test cases by one model of one seed."""
+
+    cases: CasesConfig
+    variant: ModelVariant
+    inference: InferenceSettings
+
+
+class ScoringSettings(Config):
+    """How segmentations are scored, and what the report shows of them."""
+
+    empty_rule: EmptyRule = "brats2018"
+    bootstrap: PositiveInt = 10_000
+    reference: Name  # the model that the others are compared with, case by case
+    shown: tuple[Name, ...]  # models beside the truth
+    cases: tuple[str, ...]  # that the report shows
+    bounds: tuple[Bound, ...] = ()
+
+
+class ProblemConfig(Config):
+    """Cases and models that are compared with one another."""
+
+    if_present: bool = False  # left out where `data_root` has no folder of the cases
+    cases: CasesConfig
+    trunk: TrunkConfig
+    models: Models
+    training: TrainingSettings
+    inference: InferenceSettings
+    scoring: ScoringSettings
+
+    @model_validator(mode="after")
+    def _models_are_there(self) -> "ProblemConfig":
+        for name in (self.scoring.reference, *self.scoring.shown):
+            if name not in self.models:
+                raise ValueError(
+                    f"scoring names the model {name!r}, which is none"
+                    f"{suggestion(name, self.models)}"
+                )
+        return self
+
+
+Problems = Annotated[dict[Name, ProblemConfig], WithoutNulls()]
+
+
+class MultiLevelActivationConfig(Config):
+    """The section `multilevel_activation`."""
+
+    seeds: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)]
+    problems: Annotated[Problems, Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _seeds_suffice(self) -> "MultiLevelActivationConfig":
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"seeds must differ, got {list(self.seeds)}")
+        for problem, of_problem in self.problems.items():
+            for name, variant in of_problem.models.items():
+                if variant.runs > len(self.seeds):
+                    raise ValueError(
+                        f"{problem}.models.{name} runs on {variant.runs} seeds, but there are "
+                        f"{len(self.seeds)}"
+                    )
+        return self
+
+
+class ScoreConfig(Config):
+    """The stage `score`: what is scored belongs to it, so that a shorter list makes it stale."""
+
+    seeds: tuple[NonNegativeInt, ...]
+    cases: CasesConfig
+    models: Models
+    scoring: ScoringSettings
+
+
+FiguresConfig = MultiLevelActivationConfig

@@ -1,0 +1,127 @@
+"""Segment whole test cases with a trained model, into NIfTI files that tell everything scored.
+
+Hu et al. (2018), arXiv 1810.09488. `<case>.nii.gz` has labels as BraTS has them; the masks of the
+regions lie beside it as bits, since three independent masks need not be nested and labels are.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import fmean
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from vismodels.data.brain_cases import BrainCase
+from vismodels.data.label_schemes import scheme_by_name
+from vismodels.methods.multilevel_activation.build import build_head
+from vismodels.methods.multilevel_activation.config import SegmentConfig
+from vismodels.methods.multilevel_activation.files import (
+    LABELS,
+    MASKS,
+    PRODUCT,
+    write_regions,
+    write_segmentation,
+)
+from vismodels.methods.multilevel_activation.heads import SigmoidRegionsHead
+from vismodels.methods.multilevel_activation.inference import predict_logits
+from vismodels.methods.multilevel_activation.nesting import multiply, violations
+from vismodels.methods.multilevel_activation.segresnet import SegResNet3D
+from vismodels.metrics.segmentation import CASES, ET_OUTSIDE_TC, TC_OUTSIDE_WT
+from vismodels.nn.residual_unet3d import ResidualUNet3D
+from vismodels.results import Score, Value
+from vismodels.training.trained import load_trained
+
+STAGE = "multilevel_segment"
+NETWORKS: tuple[type[torch.nn.Module], ...] = (ResidualUNet3D, SegResNet3D)
+
+
+@dataclass(frozen=True)
+class Segmented:
+    """The record, and CPU seconds of a case, which vary from run to run."""
+
+    score: Score
+    timings: dict[str, float] = field(default_factory=dict)
+
+
+def load_network(folder: Path, device: torch.device | str = "cpu") -> torch.nn.Module:
+    """Return the network that the stage `train` stored in a folder.
+
+    Raises:
+        FileError: if the folder is damaged, or holds another kind of network.
+    """
+    (seeds,) = load_trained([folder], NETWORKS, device).values()
+    (network,) = seeds.values()
+    return network
+
+
+def segment(
+    config: SegmentConfig,
+    network: torch.nn.Module,
+    cases: Sequence[BrainCase],
+    folder: Path,
+    *,
+    name: str,
+    seed: int,
+    device: torch.device | str = "cpu",
+) -> Segmented:
+    """Write the segmentations of all cases below `folder`; return what was counted on the way.
+
+    Args:
+        config: head and inference.
+        network: trained, below the head.
+        cases: standardized.
+        folder: where the files go.
+        name: of the model, in its record.
+        seed: of its training.
+        device: where to compute.
+    """
+    settings, head = config.inference, build_head(config.variant.head)
+    scheme = scheme_by_name(settings.scheme)
+    network.to(device)
+    found: dict[str, NDArray[np.bool_]] = {}
+    seconds = []
+    for case in cases:
+        clock = time.process_time()
+        logits = predict_logits(
+            network,
+            torch.from_numpy(case.images),
+            window=settings.window,
+            overlap=settings.overlap,
+            batch=settings.batch,
+            flips=settings.flips,
+            dtype=None if settings.dtype == "float32" else torch.bfloat16,
+            device=device,
+        )
+        regions = head.regions(logits[None])[0].numpy()
+        levels = head.levels(logits[None])[0].numpy()
+        seconds.append(time.process_time() - clock)
+        write_segmentation(folder / f"{case.name}{LABELS}", levels, case.affine, scheme)
+        write_regions(folder / f"{case.name}{MASKS}", regions, case.affine)
+        if isinstance(head, SigmoidRegionsHead):
+            product = multiply(head.probabilities(logits[None])[0]).numpy()
+            write_regions(folder / f"{case.name}{PRODUCT}", product, case.affine)
+        found[case.name] = regions
+    return Segmented(_score(config, name, seed, found), {"cpu_seconds_per_case": fmean(seconds)})
+
+
+def _score(
+    config: SegmentConfig, name: str, seed: int, found: dict[str, NDArray[np.bool_]]
+) -> Score:
+    counted = {case: violations(regions) for case, regions in found.items()}
+    enhancing = {case: float(each.et_outside_tc) for case, each in counted.items()}
+    core = {case: float(each.tc_outside_wt) for case, each in counted.items()}
+    return Score(
+        stage=STAGE,
+        variant=name,
+        seed=seed,
+        dataset={"card": config.cases.card, "split": "test", "items": len(found)},
+        values=[
+            Value(CASES, len(found)),
+            Value(ET_OUTSIDE_TC, sum(enhancing.values()), enhancing),
+            Value(TC_OUTSIDE_WT, sum(core.values()), core),
+        ],
+        note=config.cases.note,
+    )
