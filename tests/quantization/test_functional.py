@@ -17,6 +17,7 @@ from vismodels.quantization.functional import (
     quantization_noise,
     round_straight_through,
     rounding_steps,
+    to_codes,
 )
 from vismodels.quantization.spec import QuantSpec
 
@@ -57,6 +58,23 @@ def test_rounding_gives_exact_integers_and_the_gradient_of_the_identity(value):
 
 
 # --- uniform affine quantization ---------------------------------------------------------------
+
+
+def test_codes_by_hand():
+    x, four = torch.tensor([-9.0, -1.0, 0.24, 0.25, 0.75, 99.0]), QuantSpec(4, signed=False)
+    codes = to_codes(x, torch.tensor(0.5), torch.tensor(3.0), four)
+    assert codes.tolist() == [0, 1, 3, 3, 5, 15]
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_without_gradient_the_same_bits_are_computed(generator, spec):
+    x = 5 * torch.randn(4, 50, generator=generator)
+    scale = torch.rand(4, 1, generator=generator) + 0.1
+    zero_point = torch.randint(spec.minimum, spec.maximum + 1, (4, 1), generator=generator).float()
+    with torch.no_grad():
+        plain = fake_quantize(x, scale, zero_point, spec)
+    assert torch.equal(plain, fake_quantize(x, scale, zero_point, spec))
+    assert torch.equal(plain, (to_codes(x, scale, zero_point, spec) - zero_point) * scale)
 
 
 def test_fake_quantization_by_hand():
@@ -103,6 +121,42 @@ def test_gradients_of_fake_quantization_are_torchs(spec, generator):
         ours, gradients(output, x, scale, zero_point, weights=weights), strict=True
     ):
         torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-4)  # sums of 400 in float32
+
+
+def recorded(x, scale, zero_point, spec):
+    """Return `fake_quantize` operation by operation, with gradients by autograd."""
+    rounded = round_straight_through(x / scale) + zero_point
+    clipped = rounded.detach().clamp(spec.minimum, spec.maximum)
+    return (torch.where(rounded == clipped, rounded, clipped) - zero_point) * scale
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=str)
+@pytest.mark.parametrize("shape", [(1,), (1, 1, 1), (3, 1, 1), (1, 4, 1), (3, 4, 5), ()])
+def test_written_gradients_are_those_of_the_recorded_operations(spec, shape, generator):
+    def draw(*size):
+        return torch.rand(size, generator=generator, dtype=torch.float64)
+
+    x = (20 * (draw(3, 4, 5) - 0.5)).requires_grad_()
+    scale = (draw(*shape) + 0.1).requires_grad_()
+    zero_point = (4 * draw(*shape)).round().add(spec.minimum).requires_grad_()
+    weights = draw(3, 4, 5)
+    leaves = (x, scale, zero_point)
+    ours, theirs = (f(*leaves, spec) for f in (fake_quantize, recorded))
+    torch.testing.assert_close(ours, theirs)
+    for mine, other in zip(
+        gradients(ours, *leaves, weights=weights),
+        gradients(theirs, *leaves, weights=weights),
+        strict=True,
+    ):
+        torch.testing.assert_close(mine, other)
+
+
+def test_gradients_have_the_types_of_their_tensors(generator):
+    x = torch.randn(4, 8, generator=generator).to(torch.bfloat16).requires_grad_()
+    scale, zero_point = leaf([0.2]), leaf([7.0])
+    y = fake_quantize(x, scale, zero_point, QuantSpec(4, signed=False))
+    for each, gradient in zip((x, scale), gradients(y, x, scale), strict=True):
+        assert gradient.dtype == each.dtype
 
 
 def test_the_gradient_of_fake_quantization_is_zero_outside_the_range():

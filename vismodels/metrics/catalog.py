@@ -31,6 +31,7 @@ from vismodels.metrics.dataset import (
 from vismodels.metrics.document import DRD, EMPTY_PAGES, F_MEASURE, PRECISION, PSNR_BINARY, RECALL
 from vismodels.metrics.faithfulness import DELETION_AREA, INSERTION_AREA
 from vismodels.metrics.general import ACTIVATIONS, BITOPS, MACS, PARAMETERS, TRAIN_LOSS
+from vismodels.metrics.generation import FRECHET_DISTANCE, FRECHET_FLOOR, IMAGE_MSE
 from vismodels.metrics.image import PSNR_Y, PSNR_Y_FLOAT, SSIM_Y
 from vismodels.metrics.learning_speed import LEARNING_SPEED
 from vismodels.metrics.localization import (
@@ -208,6 +209,9 @@ for _metric in (
     MEAN_ACCURACY,
     LOWEST_ACCURACY,
     CODE_PSNR,
+    FRECHET_DISTANCE,
+    FRECHET_FLOOR,
+    IMAGE_MSE,
     DICE_WT,
     DICE_TC,
     DICE_ET,

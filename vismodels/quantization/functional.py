@@ -6,10 +6,11 @@ arXiv 1702.00953).
 """
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from vismodels.quantization.spec import QuantSpec
 
@@ -51,11 +52,69 @@ def fake_quantize(x: Tensor, scale: Tensor, zero_point: Tensor, spec: QuantSpec)
     """
     if spec.is_full_precision:
         return x
-    rounded = round_straight_through(x / scale) + zero_point
-    clipped = rounded.detach().clamp(spec.minimum, spec.maximum)
-    # The gradient of `clamp` is zero at its bounds too, that is for all that rounds to an end.
-    integers = torch.where(rounded == clipped, rounded, clipped)
-    return (integers - zero_point) * scale
+    if not torch.is_grad_enabled():  # the same numbers, in one new tensor
+        return to_codes(x, scale, zero_point, spec).sub_(zero_point).mul_(scale)
+    quantized: Tensor = _FakeQuantize.apply(x, scale, zero_point, spec)
+    return quantized
+
+
+class _FakeQuantize(torch.autograd.Function):
+    """`fake_quantize` with its gradients written down, several times faster than operations are.
+
+    With levels n = clip(round(x / s) + z) - z, the quantized x~ = n s has, where x is in the range,
+    dx~/dx = 1, dx~/ds = n - x / s and dx~/dz = 0; elsewhere 0, n and -s. Masks are numbers, since
+    operations on booleans are not vectorized on the CPU.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, scale: Tensor, zero_point: Tensor, spec: QuantSpec) -> Tensor:
+        ratio = x / scale
+        rounded = ratio.round().add_(zero_point)
+        levels = rounded.clamp(spec.minimum, spec.maximum)
+        passes = torch.eq(rounded, levels, out=rounded)
+        levels.sub_(zero_point)
+        slope = torch.addcmul(levels, ratio, passes, value=-1) if ctx.needs_input_grad[1] else None
+        ctx.save_for_backward(passes, slope, scale, zero_point)
+        ctx.kind = x.dtype
+        return levels.mul_(scale)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        passes, slope, scale, zero_point = ctx.saved_tensors
+        to_x = to_scale = to_zero_point = None
+        if ctx.needs_input_grad[0]:
+            to_x = (gradient * passes).to(ctx.kind)
+        if slope is not None:
+            to_scale = _sum_of_products(gradient, slope, scale)
+        if ctx.needs_input_grad[2]:
+            lost = (passes - 1) * scale
+            to_zero_point = _sum_of_products(gradient, lost, zero_point)
+        return to_x, to_scale, to_zero_point, None
+
+
+def _sum_of_products(first: Tensor, second: Tensor, like: Tensor) -> Tensor:
+    """Return the sum of products over all axes that `like` was broadcast along."""
+    if like.numel() == 1:
+        return torch.dot(first.reshape(-1), second.reshape(-1)).to(like.dtype).view(like.shape)
+    return (first * second).sum_to_size(like.shape).to(like.dtype)
+
+
+@torch.no_grad()
+def to_codes(x: Tensor, scale: Tensor, zero_point: Tensor, spec: QuantSpec) -> Tensor:
+    """Return the integers that `x` is quantized to, clamp(round(x / scale) + zero_point).
+
+    Args:
+        x: any shape, floating point, finite.
+        scale: broadcastable to `x`; positive.
+        zero_point: like `scale`, integral values: the integer that stands for zero.
+        spec: bits and sign; bits below 32.
+
+    Returns:
+        A new tensor of integral values in the range of `spec`, of the type of `x / scale`.
+    """
+    codes = (x / scale).round_().add_(zero_point)
+    return codes.clamp_(spec.minimum, spec.maximum)
 
 
 def lsq(x: Tensor, scale: Tensor, spec: QuantSpec, gradient_scale: float) -> Tensor:

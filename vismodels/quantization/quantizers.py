@@ -41,7 +41,7 @@ class WeightLSQ(nn.Module):
         if self.scale is None:
             return weight
         gradient_scale = (self.spec.maximum * weight.numel()) ** -0.5
-        return lsq(weight, _positive(self.scale), self.spec, gradient_scale)
+        return lsq(weight, positive_scale(self.scale), self.spec, gradient_scale)
 
 
 class ActivationLSQ(nn.Module):
@@ -70,7 +70,7 @@ class ActivationLSQ(nn.Module):
         if self.scale is None:
             return x if self.spec.signed else x.relu()
         gradient_scale = (self.spec.maximum * max(prod(x.shape[1:]), 1)) ** -0.5
-        return lsq(x, _positive(self.scale), self.spec, gradient_scale)
+        return lsq(x, positive_scale(self.scale), self.spec, gradient_scale)
 
 
 class ActivationHWGQ(nn.Module):
@@ -110,7 +110,7 @@ def activation_quantizer(kind: ActivationKind, bits: int, signed: bool) -> nn.Mo
     return ActivationHWGQ(bits) if kind == "hwgq" else ActivationLSQ(bits, signed)
 
 
-def _positive(scale: Tensor) -> Tensor:
+def positive_scale(scale: Tensor) -> Tensor:
     """Return the steps, kept away from zero, where training or zero weights could put them.
 
     The bound passes the gradient: a step that starts at zero, as of a convolution initialized with

@@ -1,0 +1,45 @@
+"""The README of a folder with a quantized network: how to load it."""
+
+from vismodels.methods.quest.config import QuantizationSettings
+
+IMPORT = "import vismodels.integrations.diffusers"
+
+
+def model_card(class_name: str, settings: QuantizationSettings, calibrated: bool) -> str:
+    """Return the text of a model card, Markdown with a head of metadata.
+
+    Args:
+        class_name: of the network, in diffusers.
+        settings: how it was quantized.
+        calibrated: whether its activations are quantized too.
+    """
+    activations = (
+        f"{settings.activations.bits}-bit activations"
+        if calibrated
+        else "floating-point activations"
+    )
+    groups = f" in {settings.time_groups} time groups" if settings.time_groups > 1 else ""
+    return f"""---
+library_name: diffusers
+tags:
+- quantized
+- quest
+- vismodels
+---
+
+# A quantized `{class_name}`
+
+Weights are codes of {settings.weights.bits} bits, packed, with a scale for each output channel;
+{activations}{groups}. The method is QuEST (Wang et al. 2025, arXiv 2402.03666), by the package
+`vismodels`, which diffusers has to know before it can read this folder:
+
+```python
+{IMPORT}  # registers the quantization method
+from diffusers import {class_name}
+
+model = {class_name}.from_pretrained("this folder")
+```
+
+Without that line diffusers reports an unknown quantization type. For a pipeline with this network
+in it, the same line comes before `DiffusionPipeline.from_pretrained`.
+"""

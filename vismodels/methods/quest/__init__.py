@@ -1,0 +1,1 @@
+"""QuEST: low-bit diffusion models by selective finetuning (Wang et al., 2025)."""
