@@ -68,7 +68,7 @@ def fit(
         )
     layers = select_layers(pipeline, config.layers)
     compared = select_layers(pipeline, config.target_layers or config.layers)
-    call = {**config.call.model_dump(), **(call or {})}
+    call = {**config.call.arguments(), **(call or {})}
     log = ScalarLog() if log is None else log
     with evaluation_mode(pipeline_modules(pipeline)):
         values, units = pooled_activations(
