@@ -115,3 +115,19 @@ def make_concept_prompts(
         attribute=concept.attribute,
         present=VALUES[concept.attribute].index(concept.present),
     )
+
+
+def make_pair_prompts(
+    first: Concept, second: Concept, count: int, seed: int
+) -> list[ConceptPrompt]:
+    """Return test prompts that ask for two concepts; their counterfactuals have neither.
+
+    Raises:
+        ValueError: if no scene has both.
+    """
+    both = [each for each in list_prompts("test", first) if second.is_in(each)]
+    rng = numpy_generator(seed, "scene_prompts", first.name, second.name)
+    return [
+        ConceptPrompt(each.caption, second.removed(first.removed(each)).caption, each.labels)
+        for each in draw_balanced(both, count, rng)
+    ]

@@ -6,7 +6,6 @@ code differs, the comment says which one is followed.
 """
 
 import re
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -21,6 +20,7 @@ from pydantic import (
 
 from vismodels.arms import WithoutNulls
 from vismodels.config import Config, suggestion
+from vismodels.methods.lineas.outside_prompts import CONCEPTS
 
 # Which positions of an activation a map moves: all, all by the shift of their mean, the last token.
 Mode = Literal["all", "avg", "last"]
@@ -57,6 +57,7 @@ class CallConfig(Config):
     timesteps: tuple[NonNegativeInt, ...] | None = None  # in place of the scheduler's own
     height: PositiveInt | None = None  # pixels; null: the pipeline's own
     width: PositiveInt | None = None
+    max_sequence_length: PositiveInt | None = None  # tokens, of pipelines with a T5 encoder
 
     def arguments(self) -> dict[str, Any]:
         """Return the arguments of the call that are given."""
@@ -242,7 +243,8 @@ class EvaluationConfig(Config):
     batch_size: PositiveInt = 64  # images in one call; results do not depend on it
     folded: tuple[Name, ...] = ()  # arms whose maps are also folded into the weights
     inverted: tuple[Name, ...] = ()  # arms whose inverse maps are to bring the concept in
-    compositions: tuple[tuple[str, str], ...] = ()  # concepts whose maps are put together
+    compositions: tuple[tuple[Name, Name], ...] = ()  # concepts to take out together; scenes only
+    composed: tuple[Name, ...] = ()  # arms whose maps of both are put together
     shown: tuple[Name, ...] = ()  # arms in the grids of images
     shown_prompts: PositiveInt = 2
 
@@ -260,7 +262,7 @@ class SteeringProblem(Config):
     @model_validator(mode="after")
     def _names_are_known(self) -> "SteeringProblem":
         evaluation = self.evaluation
-        for key in ("folded", "inverted", "shown"):
+        for key in ("folded", "inverted", "composed", "shown"):
             for name in getattr(evaluation, key):
                 if name not in self.arms:
                     raise ValueError(
@@ -274,6 +276,18 @@ class SteeringProblem(Config):
                     f"evaluation.compositions: no concept {concept!r}"
                     f"{suggestion(concept, self.concepts)}"
                 )
+        if evaluation.compositions and self.pipeline.kind != "scenes":
+            raise ValueError("evaluation.compositions: only of scenes the labels of both are known")
+        return self
+
+    @model_validator(mode="after")
+    def _outside_concepts_have_prompts(self) -> "SteeringProblem":
+        if self.pipeline.kind == "diffusers":
+            for concept in self.concepts:
+                if concept not in CONCEPTS:
+                    raise ValueError(
+                        f"concepts: no prompts about {concept!r}{suggestion(concept, CONCEPTS)}"
+                    )
         return self
 
 
@@ -295,25 +309,16 @@ class LineasConfig(Config):
         return self
 
 
-class ChooseConfig(Config):
-    """The stage `choose`: all settings of an arm, on validation prompts."""
+class LearnConfig(Config):
+    """The stage `learn`: the settings of one arm, and its maps for all concepts and seeds."""
 
-    seeds: tuple[NonNegativeInt, ...]  # the first one counts
+    seeds: tuple[NonNegativeInt, ...]
     pipeline: PipelineConfig
     concepts: tuple[Name, ...]
     prompts: PromptCounts
     call: CallConfig
     arm: ArmConfig
     evaluation: EvaluationConfig
-
-
-class FitStageConfig(Config):
-    """The stage `fit`: the maps of one arm, concept and seed."""
-
-    pipeline: PipelineConfig
-    prompts: PromptCounts
-    call: CallConfig
-    arm: ArmConfig
 
 
 class ScoreConfig(Config):
@@ -323,7 +328,18 @@ class ScoreConfig(Config):
     pipeline: PipelineConfig
     prompts: PromptCounts
     call: CallConfig
-    arms: Annotated[Mapping[Name, ArmConfig], WithoutNulls()]
+    arms: Annotated[dict[Name, ArmConfig], WithoutNulls()]
+    evaluation: EvaluationConfig
+
+
+class CompareConfig(Config):
+    """The stage `compare`: all concepts together, and maps of two concepts together."""
+
+    seeds: tuple[NonNegativeInt, ...]
+    pipeline: PipelineConfig
+    prompts: PromptCounts
+    call: CallConfig
+    arms: Annotated[dict[Name, ArmConfig], WithoutNulls()]
     evaluation: EvaluationConfig
 
 

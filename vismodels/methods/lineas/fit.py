@@ -85,7 +85,8 @@ def fit(
             for key, rows in values[config.pooling].items()
             if key[0] in set(compared)
         }
-        maps = TrainableMaps({layer: units[layer] for layer in layers}, config.mode)
+        mapped = {layer: count for layer, count in units.items() if layer in set(layers)}
+        maps = TrainableMaps(mapped, config.mode)  # in the order the layers run
         maps.to(pipeline.device)
         batches, noise = (generator(seed, "lineas", what) for what in ("batches", "noise"))
         optimizer = build_optimizer(maps, config.optimizer)

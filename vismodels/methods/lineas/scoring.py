@@ -1,7 +1,7 @@
 """Score all methods on the test prompts about one concept, at every strength.
 
-Rodriguez et al. (2025), "LinEAS", arXiv 2503.10679, Sec. 4.4 and Appendices N and O: mitigation, and
-induction by inverse maps.
+Rodriguez et al. (2025), "LinEAS", arXiv 2503.10679, Sec. 4.4 and Appendices N and O: mitigation,
+and induction by inverse maps.
 """
 
 import time
@@ -25,6 +25,8 @@ from vismodels.metrics.steering import FOLDED_DIFFERENCE, MAP_SUPPORT, MAPPED_UN
 from vismodels.results import Score, Value
 
 STAGE = "lineas_score"
+SHOWN = "shown.npz"
+PROMPTS = "prompts"  # texts of the images in it
 UNSTEERED, WITHOUT_WORDS, UNINDUCED = "unsteered", "words_removed", "without_concept"
 INVERSE = "inverse"  # ends the names of arms whose maps are inverted
 Learnt = Mapping[str, Mapping[int, Maps]]  # arm -> seed -> maps
@@ -76,12 +78,11 @@ def score(
 ) -> Scored:
     """Return the records of all arms on the test prompts about a concept.
 
-    Every seed has prompts and noise of its own, the same for all arms. Steered with maps, the
-    pipeline is left as it was, until the very end: then maps are folded into it.
+    Every seed has prompts and noise of its own, the same for all arms.
 
     Args:
         config: arms and how they are compared.
-        pipeline: of diffusers; its weights are changed if arms are to be folded.
+        pipeline: of diffusers; left as it was.
         reader: of its images.
         prompts_of: seed -> prompts about the concept.
         learnt: maps of the arms that have some.
@@ -107,6 +108,8 @@ def score(
         scores.append(run.at(UNSTEERED, evaluation.start()))
         scores.append(run.at(WITHOUT_WORDS, evaluation.ideal_point()))
         if number == 0:
+            texts = [prompt.text for prompt in about.test[: config.evaluation.shown_prompts]]
+            shown[PROMPTS] = np.array(texts)
             shown |= _pictures(config, UNSTEERED, 0.0, evaluation.unsteered)
             shown |= _pictures(config, WITHOUT_WORDS, 1.0, evaluation.counterfactual)
         for arm, (settings, method) in chosen.items():
@@ -173,10 +176,7 @@ def _induced(
 def _folded(
     config: ScoreConfig, pipeline: Any, evaluation: Evaluation, learnt: Learnt, card: str
 ) -> tuple[list[Score], dict[str, float]]:
-    """Return records of maps in the weights against inserted ones, and CPU seconds of an image.
-
-    One arm after the other is folded and taken out again by its inverse's opposite: the weights.
-    """
+    """Return records of maps in the weights against inserted ones, and CPU seconds of an image."""
     timings: dict[str, float] = {}
     scores = []
     for arm in config.evaluation.folded:
