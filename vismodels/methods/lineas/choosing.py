@@ -6,7 +6,8 @@ from typing import Any
 from vismodels.data.prompts import ConceptPrompts
 from vismodels.methods.lineas.config import LearnConfig
 from vismodels.methods.lineas.evaluation import Evaluation
-from vismodels.methods.lineas.learning import learn
+from vismodels.methods.lineas.maps import Maps
+from vismodels.methods.lineas.prompting import PromptMethod
 from vismodels.methods.lineas.readers import Reader
 from vismodels.metrics.steering import COUNTERFACTUAL_AREA, IMAGE_AREA
 from vismodels.results import Metric, Score, mean_value
@@ -19,6 +20,7 @@ def choose(
     pipeline: Any,
     reader: Reader,
     prompts_of: Callable[[str, int], ConceptPrompts],
+    method_of: Callable[[str, str, int], Maps | PromptMethod],
     *,
     name: str,
     card: str,
@@ -33,6 +35,7 @@ def choose(
         pipeline: of diffusers.
         reader: of its images.
         prompts_of: (concept, seed) -> prompts.
+        method_of: (settings, concept, seed) -> what these settings give.
         name: of the arm.
         card: of the prompts.
     """
@@ -51,11 +54,9 @@ def choose(
             batch_size=config.evaluation.batch_size,
             call=config.call.arguments(),
         )
-        for settings, method in config.arm.grid.items():
-            learnt = learn(
-                pipeline, about, method, samples=config.arm.samples, call=config.call, seed=seed
-            )
-            points = evaluation.curve(learnt, config.evaluation.strengths)
+        for settings in config.arm.grid:
+            method = method_of(settings, concept, seed)
+            points = evaluation.curve(method, config.evaluation.strengths)
             for value in evaluation.areas(points):
                 if value.value is not None:
                     areas[settings][value.metric][concept] = value.value
@@ -72,4 +73,3 @@ def choose(
     ]
     best = max(scores, key=lambda score: score.value(COUNTERFACTUAL_AREA.name).value or 0.0)
     return str(best.condition["settings"]), scores
-

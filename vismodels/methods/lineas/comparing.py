@@ -21,8 +21,8 @@ STAGE = "lineas_compare"
 def over_concepts(scores: Sequence[Score]) -> list[Score]:
     """Return the means over concepts of what was scored for each of them, one item a concept.
 
-    What belongs to a strength is called `<arm>_at_<percent>`; areas keep the name of their arm. Only
-    what every concept has, of the same seed, is averaged.
+    What belongs to a strength is called `<arm>_at_<percent>`; areas keep the name of their arm.
+    Only what every concept has, of the same seed, is averaged.
 
     Args:
         scores: records of the stage `score`, of all concepts.
@@ -95,9 +95,7 @@ def score_pair(
     scores = []
     for name, together in acting.items():
         texts = [prompt.text for prompt in prompts]
-        images = generate(
-            pipeline, texts, together, seeds=seeds, batch_size=batch_size, call=call
-        )
+        images = generate(pipeline, texts, together, seeds=seeds, batch_size=batch_size, call=call)
         seen = [reader.read(images, prompts, about).presence for about in abouts]
         gone = ((seen[0] == 0) & (seen[1] == 0)).float()
         items = {f"{n:03d}": 100 * value for n, value in enumerate(gone.tolist())}

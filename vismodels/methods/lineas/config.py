@@ -20,7 +20,7 @@ from pydantic import (
 
 from vismodels.arms import WithoutNulls
 from vismodels.config import Config, suggestion
-from vismodels.methods.lineas.outside_prompts import CONCEPTS
+from vismodels.methods.lineas.outside_concepts import CONCEPTS
 
 # Which positions of an activation a map moves: all, all by the shift of their mean, the last token.
 Mode = Literal["all", "avg", "last"]

@@ -77,7 +77,7 @@ class Evaluation:
         pipeline: of diffusers, unsteered.
         reader: of its images.
         about: the concept.
-        prompts: that ask for it; see `induced` for those that do not.
+        prompts: that ask for it; see `inducing` for those that do not.
         seed: of the noise, one start for each prompt, the same for all methods.
         batch_size: images in one call.
         call: further arguments of the pipeline.

@@ -109,7 +109,8 @@ def draw_tradeoff(
                 told.append(f"{concept}, {arm}: {last[0]:.3g} and {last[1]:.3f}")
             ideal = points_of(records, WITHOUT_WORDS, metric)
             for ends, marker, label in ((start, "s", UNSTEERED), (ideal, "*", WITHOUT_WORDS)):
-                point = [fmean(v) for v in zip(*(p for e in ends.values() for p in e.values()))]
+                points = [point for found in ends.values() for point in found.values()]
+                point = [fmean(each) for each in zip(*points, strict=True)]
                 upper.plot(*point, f"k{marker}", label=label.replace("_", " "), zorder=3)
             upper.set_title(concept)
             upper.set_xlabel(_with_unit(metric))
@@ -138,7 +139,11 @@ def _draw_arm(
         "color": COLOURS[number % len(COLOURS)],
         "linestyle": LINE_STYLES[number % len(LINE_STYLES)],
     }
-    thick = {"linewidth": 1.6, "marker": MARKERS[number % len(MARKERS)], "markersize": 4}
+    thick: dict[str, Any] = {
+        "linewidth": 1.6,
+        "marker": MARKERS[number % len(MARKERS)],
+        "markersize": 4,
+    }
     strengths = sorted(runs[0])
     presences = [[run[strength][0] for strength in strengths] for run in runs]
     cosines = [[run[strength][1] for strength in strengths] for run in runs]

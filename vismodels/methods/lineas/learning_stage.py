@@ -14,6 +14,7 @@ from vismodels.methods.lineas.choosing import STAGE, choose
 from vismodels.methods.lineas.config import ArmConfig, LearnConfig, MethodConfig
 from vismodels.methods.lineas.learning import learn
 from vismodels.methods.lineas.maps import Maps
+from vismodels.methods.lineas.prompting import PromptMethod
 from vismodels.methods.lineas.readers import Reader
 from vismodels.metrics.steering import MAP_SUPPORT, MAPPED_UNITS, TRANSPORT_LOSS
 from vismodels.results import Score, Value
@@ -21,6 +22,7 @@ from vismodels.training.log import ScalarLog
 
 CHOICE = "choice.json"
 COURSES = "courses"  # folder of the curves of learning
+COURSE = "course.csv"  # one of them, beside maps in the scratch folder
 PromptsOf = Callable[[str, int], ConceptPrompts]  # concept, seed
 
 
@@ -56,42 +58,67 @@ def learn_arm(
         checkpoint_dir: scratch folder; what is learnt already is not learnt again after a kill.
     """
     seeds, arm = config.seeds[: config.arm.runs], config.arm
-    settings, scores = next(iter(arm.grid)), []
+    learner = _Learner(config, pipeline, prompts_of, checkpoint_dir)
+    settings = next(iter(arm.grid))
+    scores: list[Score] = []
     if len(arm.grid) > 1:
-        settings, scores = choose(config, pipeline, reader, prompts_of, name=name, card=card)
+        settings, scores = choose(
+            config, pipeline, reader, prompts_of, learner.method, name=name, card=card
+        )
     write_json(folder / CHOICE, {"settings": settings})
     if not arm.has_maps:
         return LearntArm(scores or [_nothing_learnt(config, name, card, settings)])
-    seconds = []
     for concept in config.concepts:
         for seed in seeds:
-            kept = checkpoint_dir / concept / f"seed{seed}"
-            log = ScalarLog()
-            if kept.is_dir():
-                maps = Maps.from_pretrained(kept)
-                log = ScalarLog.read_csv(kept / "course.csv")
-            else:
-                clock = time.process_time()
-                maps = learn(
-                    pipeline,
-                    prompts_of(concept, seed),
-                    arm.grid[settings],
-                    samples=arm.samples,
-                    call=config.call,
-                    seed=seed,
-                    log=log,
-                    checkpoint_dir=checkpoint_dir / f"{concept}_seed{seed}",
-                )
-                assert isinstance(maps, Maps)  # `has_maps` says so
-                seconds.append(time.process_time() - clock)
-                with atomic_folder(kept) as temporary:
-                    maps.save_pretrained(temporary)
-                    log.to_csv(temporary / "course.csv")
+            maps, log = learner.maps(settings, concept, seed)
             maps.save_pretrained(folder / concept / f"seed{seed}")
             if len(log):
                 log.to_csv(folder / COURSES / f"{concept}_seed{seed}.csv")
             scores.append(_score(config, name, card, concept, seed, settings, maps, log))
+    seconds = learner.seconds.get(settings, [])
     return LearntArm(scores, {"cpu_seconds_per_concept": fmean(seconds)} if seconds else {})
+
+
+class _Learner:
+    """Learns each set of maps once, and keeps it in a scratch folder."""
+
+    def __init__(
+        self, config: LearnConfig, pipeline: Any, prompts_of: PromptsOf, folder: Path
+    ) -> None:
+        self.config, self.pipeline, self.prompts_of = config, pipeline, prompts_of
+        self.folder = folder
+        self.seconds: dict[str, list[float]] = {}  # settings -> CPU seconds of each set of maps
+
+    def method(self, settings: str, concept: str, seed: int) -> Maps | PromptMethod:
+        """Return maps, or a way with prompts."""
+        if self.config.arm.has_maps:
+            return self.maps(settings, concept, seed)[0]
+        return self._learn(settings, concept, seed)
+
+    def maps(self, settings: str, concept: str, seed: int) -> tuple[Maps, ScalarLog]:
+        """Return maps and the course of learning, which is empty for those in closed form."""
+        kept = self.folder / settings / concept / f"seed{seed}"
+        if not kept.is_dir():
+            log, clock = ScalarLog(), time.process_time()
+            training = self.folder / settings / f"{concept}_seed{seed}"
+            maps = self._learn(settings, concept, seed, log=log, checkpoint_dir=training)
+            assert isinstance(maps, Maps)  # `has_maps` says so
+            self.seconds.setdefault(settings, []).append(time.process_time() - clock)
+            with atomic_folder(kept) as temporary:
+                maps.save_pretrained(temporary)
+                log.to_csv(temporary / COURSE)
+        return Maps.from_pretrained(kept), ScalarLog.read_csv(kept / COURSE)
+
+    def _learn(self, settings: str, concept: str, seed: int, **scratch: Any) -> Maps | PromptMethod:
+        return learn(
+            self.pipeline,
+            self.prompts_of(concept, seed),
+            self.config.arm.grid[settings],
+            samples=self.config.arm.samples,
+            call=self.config.call,
+            seed=seed,
+            **scratch,
+        )
 
 
 def read_choice(arm: ArmConfig, folder: Path) -> tuple[str, MethodConfig]:
@@ -110,7 +137,9 @@ def read_choice(arm: ArmConfig, folder: Path) -> tuple[str, MethodConfig]:
     return str(name), arm.grid[str(name)]
 
 
-def read_maps(arm: ArmConfig, folder: Path, concept: str, seeds: tuple[int, ...]) -> dict[int, Maps]:
+def read_maps(
+    arm: ArmConfig, folder: Path, concept: str, seeds: tuple[int, ...]
+) -> dict[int, Maps]:
     """Return seed -> maps of a concept; nothing for an arm without maps.
 
     Raises:

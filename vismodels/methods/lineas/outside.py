@@ -22,7 +22,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers.utils import logging as transformers_logging
 
-from vismodels.files import FileError
+from vismodels.files import FileError, read_json
 from vismodels.methods.lineas.config import OutsidePipeline
 
 INDEX = "model_index.json"
@@ -47,21 +47,21 @@ def load_outside_pipeline(
     Raises:
         FileError: if the folder, the repository or the file cannot be had, or weights do not fit.
     """
-    source, options = _locate(config.source, data_root)
+    folder = _find_folder(config.source, data_root)
+    checker: dict[str, Any] = {"safety_checker": None, "requires_safety_checker": False}
     with _without_bars():
         try:
-            index: Any = DiffusionPipeline.load_config(source, **options)
-            checker: dict[str, Any] = {"safety_checker": None, "requires_safety_checker": False}
+            index = folder / INDEX if folder else hf_hub_download(config.source, INDEX)
             pipeline: Any = DiffusionPipeline.from_pretrained(
-                source,
+                config.source if folder is None else folder,
                 dtype=getattr(torch, config.dtype),
                 use_safetensors=True,
-                **(checker if "safety_checker" in index else {}),
-                **options,
+                local_files_only=folder is not None,
+                **(checker if "safety_checker" in read_json(index) else {}),
             )
         except (OSError, RuntimeError, ValueError, SafetensorError) as error:
             raise FileError(
-                f"{source} cannot be loaded as a pipeline of diffusers: {error}; "
+                f"{folder or config.source} cannot be loaded as a pipeline of diffusers: {error}; "
                 f"{_how_to_get(config.source, data_root)}"
             ) from error
         if config.denoiser is not None:
@@ -71,8 +71,8 @@ def load_outside_pipeline(
     return pipeline.to(device)
 
 
-def _locate(source: str, data_root: Path) -> tuple[str, dict[str, Any]]:
-    """Return what to load, a folder or a repository, and how."""
+def _find_folder(source: str, data_root: Path) -> Path | None:
+    """Return the local folder of a pipeline; None for a repository of the hub."""
     folder = data_root / source
     if folder.is_dir():
         if not (folder / INDEX).is_file():
@@ -80,10 +80,10 @@ def _locate(source: str, data_root: Path) -> tuple[str, dict[str, Any]]:
                 f"{folder} holds no {INDEX}, so it is no pipeline of diffusers; give a folder "
                 "written by save_pretrained"
             )
-        return str(folder), {"local_files_only": True}
+        return folder
     if not re.fullmatch(_REPOSITORY, source):
         raise FileError(f"{folder}: no such folder; {_how_to_get(source, data_root)}")
-    return source, {}
+    return None
 
 
 def _how_to_get(source: str, data_root: Path) -> str:

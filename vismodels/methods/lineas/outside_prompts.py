@@ -6,15 +6,14 @@ same for all concepts, and a tag for the concept. Torch-free.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from itertools import product
 from typing import Literal
 
 from vismodels.config import suggestion
 from vismodels.data.prompts import ConceptPrompt, ConceptPrompts
+from vismodels.methods.lineas.outside_concepts import CONCEPTS, Kind
 from vismodels.seeding import numpy_generator
 
-Kind = Literal["style", "object", "perspective"]
 Part = Literal["source", "target", "validation", "test"]
 PARTS: tuple[Part, ...] = ("source", "target", "validation", "test")
 
@@ -55,38 +54,6 @@ _PHRASES: Mapping[Kind, tuple[str, ...]] = {
 _TAG = "{prompt}, {words}"
 
 
-@dataclass(frozen=True)
-class OutsideConcept:
-    """A concept to take out of images.
-
-    Args:
-        kind: decides how prompts ask for it.
-        words: what names it.
-    """
-
-    kind: Kind
-    words: str
-
-
-CONCEPTS: Mapping[str, OutsideConcept] = {
-    "vaporwave": OutsideConcept("style", "vaporwave style"),
-    "lush": OutsideConcept("style", "lush style"),
-    "low_poly": OutsideConcept("style", "low-poly style"),
-    "ukiyo_e": OutsideConcept("style", "ukiyo-e style"),
-    "fantasy": OutsideConcept("style", "fantasy style"),
-    "robot": OutsideConcept("object", "a robot"),
-    "axolotl": OutsideConcept("object", "an axolotl"),
-    "book": OutsideConcept("object", "a book"),
-    "car": OutsideConcept("object", "a car"),
-    "hourglass": OutsideConcept("object", "an hourglass"),
-    "macro": OutsideConcept("perspective", "a macro shot"),
-    "fisheye": OutsideConcept("perspective", "a fisheye shot"),
-    "bokeh": OutsideConcept("perspective", "a bokeh shot"),
-    "underwater": OutsideConcept("perspective", "an underwater shot"),
-    "tilt_shift": OutsideConcept("perspective", "a tilt-shift shot"),
-}
-
-
 def list_neutral_prompts(part: Part) -> list[str]:
     """Return all prompts of a part that ask for no concept, in a fixed order.
 
@@ -110,7 +77,7 @@ def write_concept_prompts(
     prompts of all concepts are the same.
 
     Args:
-        concept: one of `CONCEPTS`.
+        concept: one of `outside_concepts.CONCEPTS`.
         source: number of prompts with it to learn from.
         target: number of prompts without it to learn from; other scenes, so unpaired.
         validation: number of prompts to choose settings with.

@@ -85,7 +85,7 @@ class JudgeReader:
         Raises:
             ValueError: if the prompts have no labels.
         """
-        if about.attribute is None:
+        if about.attribute is None or about.present is None:
             raise ValueError(
                 f"prompts about {about.concept!r} have no labels to judge by; read them with CLIP"
             )
@@ -165,12 +165,14 @@ def load_clip_reader(clip: str, features: str, device: torch.device | str = "cpu
         device: where to compute.
     """
     import timm
+    from timm.data.config import resolve_model_data_config
     from transformers import CLIPModel, CLIPProcessor
 
     network: Any = timm.create_model(features, pretrained=True, num_classes=0)
-    data = timm.data.resolve_model_data_config(network)
+    data = resolve_model_data_config(network)  # type: ignore[no-untyped-call]
+    model: Any = CLIPModel.from_pretrained(clip)
     return ClipReader(
-        CLIPModel.from_pretrained(clip).to(device),
+        model.to(device),
         CLIPProcessor.from_pretrained(clip),
         network.to(device),
         mean=data["mean"],
