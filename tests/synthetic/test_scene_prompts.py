@@ -4,8 +4,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from vismodels.synthetic.scene_captions import CONCEPTS, VALUES, list_attributes
-from vismodels.synthetic.scene_captions import parse_caption
+from vismodels.synthetic.scene_captions import CONCEPTS, VALUES, list_attributes, parse_caption
 from vismodels.synthetic.scene_prompts import (
     draw_balanced,
     list_prompts,

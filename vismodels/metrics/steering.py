@@ -57,17 +57,17 @@ COUNTERFACTUAL_AREA = Metric(
     "counterfactual_area",
     "Area, counterfactual",
     higher_is_better=True,
-    protocol="over the share of the concept that remains, from 0 to 1, mean of the best fidelity to "
-    "the counterfactual at a strength that leaves no more; 0 where no strength does; fidelity is "
-    "the cosine of features scaled so that an image of another prompt has 0",
+    protocol="over shares of the concept that remain, from 0 to 1, mean of the best fidelity to "
+    "the counterfactual at a strength that leaves no more; 0 where no strength does; fidelity "
+    "is the cosine of features scaled so that an image of another prompt has 0",
 )
 IMAGE_AREA = Metric(
     "image_area",
     "Area, unsteered",
     higher_is_better=True,
-    protocol="over the share of the concept that remains, from 0 to 1, mean of the best fidelity to "
-    "the unsteered image at a strength that leaves no more; 0 where no strength does; fidelity is "
-    "the cosine of features scaled so that an image of another prompt has 0",
+    protocol="over shares of the concept that remain, from 0 to 1, mean of the best fidelity to "
+    "the unsteered image at a strength that leaves no more; 0 where no strength does; fidelity "
+    "is the cosine of features scaled so that an image of another prompt has 0",
 )
 MAP_SUPPORT = Metric(
     "map_support",

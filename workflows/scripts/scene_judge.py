@@ -7,9 +7,7 @@ from vismodels.synthetic.scene_config import JudgeConfig
 from vismodels.synthetic.scene_judge_training import train_judge
 
 with stage(snakemake, JudgeConfig) as s:
-    trained = train_judge(
-        s.config, seed=s.seed, device=s.device, checkpoint_dir=s.checkpoint_dir
-    )
+    trained = train_judge(s.config, seed=s.seed, device=s.device, checkpoint_dir=s.checkpoint_dir)
     save_weights(trained.judge, s.folder)
     trained.losses.to_csv(s.folder / "losses.csv")
     s.write(trained.scores)

@@ -21,8 +21,8 @@ from vismodels.synthetic.scene_prompts import make_concept_prompts, make_pair_pr
 class Steered:
     """What a stage of LinEAS works with.
 
-    `prompts_of`: concept, seed -> prompts. `pairs_of`: two concepts, count, seed -> prompts that ask
-    for both; of scenes only.
+    `prompts_of`: concept, seed -> prompts. `pairs_of`: two concepts, count, seed -> prompts that
+    ask for both; of scenes only.
     """
 
     pipeline: Any

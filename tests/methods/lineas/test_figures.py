@@ -142,3 +142,9 @@ def test_the_means_over_seeds_are_told_and_every_curve_has_a_name(tmp_path, metr
     drawn = (tmp_path / picture.file).read_text(encoding="utf-8")
     for text in ("lineas", "caa", "unsteered", "words removed", label, "strength"):
         assert f"<!-- {text} -->" in drawn
+
+
+def test_every_curve_begins_unsteered_at_strength_0(tmp_path):
+    picture = draw_tradeoff("scenes", ["lineas"], {"star": records()}, tmp_path)
+    drawn = (tmp_path / picture.file).read_text(encoding="utf-8")
+    assert "<!-- 0.0 -->" in drawn  # of the axis of strengths: 0.5 and 1 are the others

@@ -145,9 +145,10 @@ class Evaluation:
         return [self.point(method, strength) for strength in sorted(strengths)]
 
     def areas(self, points: Sequence[Point]) -> list[Value]:
-        """Return the areas under fidelity over what remains, of the points and of strength 0.
+        """Return the areas under fidelity over what remains of the concept.
 
-        They are undefined where prompts that ask for the concept do not bring it.
+        Strength 0, where all of it remains, adds nothing to them. They are undefined where prompts
+        that ask for the concept do not bring it.
         """
         unsteered, without = (each.presence.mean().item() for each in (self.seen, self.ideal))
         if unsteered <= without:
@@ -156,7 +157,7 @@ class Evaluation:
             COUNTERFACTUAL_AREA: [],
             IMAGE_AREA: [],
         }
-        for point in (self.start(), *points):
+        for point in points:
             share = remaining_share(point.presence.mean().item(), unsteered, without)
             for metric, cosine in (
                 (COUNTERFACTUAL_AREA, point.counterfactual_cosine),
