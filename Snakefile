@@ -22,6 +22,7 @@ container: "docker://python:3.11-bookworm"
 wildcard_constraints:
     arm=r"[a-z0-9_]+",
     card=r"[A-Za-z0-9_.-]+",
+    concept=r"[a-z0-9_]+",
     method=r"[a-z0-9_]+",
     model=r"[a-z0-9_]+",
     network=r"[a-z0-9_]+",
@@ -36,6 +37,7 @@ include: "workflows/rules/common.smk"
 include: "workflows/rules/data.smk"
 include: "workflows/rules/synthetic.smk"
 include: "workflows/rules/covidnet3d.smk"
+include: "workflows/rules/lineas.smk"
 include: "workflows/rules/multilevel_activation.smk"
 include: "workflows/rules/nafdpm.smk"
 include: "workflows/rules/quantnas.smk"

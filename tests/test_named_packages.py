@@ -25,6 +25,20 @@ JOBS = [  # package, module of ours, what it takes from it
     ("rapidfuzz", "metrics/text.py", "rapidfuzz.distance.Levenshtein"),
     ("skimage", "methods/nafdpm/classical.py", "skimage.filters"),
     ("pooch", "cards/fetch.py", "pooch"),
+    ("cv2", "synthetic/scenes.py", "vismodels.data.cv.opencv"),
+    ("timm", "synthetic/scene_judge.py", "timm"),
+    ("timm", "synthetic/scene_model.py", "timm.utils.model_ema.ModelEmaV3"),
+    (
+        "diffusers",
+        "synthetic/scene_pipeline.py",
+        "diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion.StableDiffusionPipeline",
+    ),
+    (
+        "transformers",
+        "synthetic/scene_pipeline.py",
+        "transformers.models.clip.modeling_clip.CLIPTextModel",
+    ),
+    ("sklearn", "methods/lineas/estimators.py", "sklearn.linear_model.LogisticRegression"),
     ("huggingface_hub", "nn/super_resolution.py", "huggingface_hub.PyTorchModelHubMixin"),
 ]
 ONLY_THERE = {"cv2": "data/cv.py"}

@@ -1,13 +1,24 @@
 import ast
 import importlib
+import os
 import re
+import subprocess
+import sys
 
+import numpy as np
 import pytest
+from small_pipelines import build
+
+from vismodels.methods.lineas.generation import generate
+from vismodels.methods.lineas.maps import Maps
+
+
+def blocks(project):
+    return re.findall(r"```python\n(.*?)```", (project / "README.md").read_text(), re.DOTALL)
 
 
 def imports(project):
-    text = (project / "README.md").read_text()
-    for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+    for block in blocks(project):
         for node in ast.parse(block).body:
             if isinstance(node, ast.ImportFrom):
                 yield from ((node.module, alias.name) for alias in node.names)
@@ -28,3 +39,48 @@ def test_the_two_commands_of_the_readme_are_targets(project, word):
 
 def test_continuous_integration_calls_the_command_of_the_readme(project):
     assert (project / ".ci/run").read_text().rstrip().endswith("make test")
+
+
+IMAGE = """
+import numpy, torch
+generator = torch.Generator().manual_seed(0)
+call = {"num_inference_steps": 1, "guidance_scale": 0.0, "generator": generator}
+numpy.save("image.npy", pipeline("a blue cube with star", output_type="np", **call).images)
+"""
+
+
+def run(folder, code):
+    """Run code in a new process, and return the image that its pipeline made."""
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, "-c", code + IMAGE]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return np.load(folder / "image.npy")
+
+
+def test_ten_lines_steer_and_fold_an_outside_pipeline_that_a_fresh_process_reloads(
+    project, tmp_path
+):
+    steering, reloading = (block for block in blocks(project) if "DiffusionPipeline" in block)
+    code = [line for line in (steering + reloading).splitlines() if line]
+    assert len([line for line in code if not line.startswith(("from", "import"))]) <= 10
+    sdxl = build("sdxl")
+    sdxl.save_pretrained(tmp_path / "pipeline")
+    folded = run(tmp_path, steering + 'maps.save_pretrained("maps")\n')
+    reloaded = run(tmp_path, 'import sys\nsys.modules["vismodels"] = None\n' + reloading)
+    assert np.array_equal(reloaded, folded)
+
+    def image(*maps):
+        made = generate(
+            sdxl,
+            ["a blue cube with star"],
+            *maps,
+            seeds=[0],
+            batch_size=1,
+            call={"num_inference_steps": 1, "guidance_scale": 0.0},
+        )
+        return made.permute(0, 2, 3, 1).numpy()
+
+    hooked, plain = image(Maps.from_pretrained(tmp_path / "maps")), image()
+    np.testing.assert_allclose(reloaded, hooked, atol=1e-5, rtol=0)
+    assert np.abs(reloaded - plain).max() > 1e-3

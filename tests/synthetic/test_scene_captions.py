@@ -1,10 +1,12 @@
 import pytest
 
+from vismodels.config import ConfigError
 from vismodels.synthetic.scene_captions import (
     CONCEPTS,
     VALUES,
     Attributes,
     caption_words,
+    concept_by_name,
     list_attributes,
     parse_caption,
 )
@@ -109,3 +111,9 @@ def test_unknown_values_are_answered_with_the_nearest():
 def test_sentences_of_another_grammar_are_refused(caption, message):
     with pytest.raises(ValueError, match=message):
         parse_caption(caption)
+
+
+def test_concepts_are_found_by_name():
+    assert concept_by_name("night") is CONCEPTS["night"]
+    with pytest.raises(ConfigError, match="no concept 'nihgt'; did you mean 'night'"):
+        concept_by_name("nihgt")

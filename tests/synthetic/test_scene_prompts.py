@@ -4,8 +4,13 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from vismodels.synthetic.scene_captions import CONCEPTS, VALUES, list_attributes
-from vismodels.synthetic.scene_prompts import draw_balanced, list_prompts, split_of
+from vismodels.synthetic.scene_captions import CONCEPTS, VALUES, list_attributes, parse_caption
+from vismodels.synthetic.scene_prompts import (
+    draw_balanced,
+    list_prompts,
+    make_concept_prompts,
+    split_of,
+)
 
 SHARES = {"fit": 1 / 4, "validation": 1 / 4, "test": 1 / 2}
 every_split = pytest.mark.parametrize("split", SHARES)
@@ -89,3 +94,34 @@ def test_equal_seeds_draw_the_same_and_more_begin_with_fewer():
 def test_nothing_cannot_be_drawn_from():
     with pytest.raises(ValueError, match="expected candidates to draw from, got none"):
         draw(3, candidates=[])
+
+
+COUNTS = {"source": 8, "target": 6, "validation": 5, "test": 7}
+
+
+@pytest.mark.parametrize("concept", CONCEPTS.values(), ids=str)
+def test_prompts_about_a_concept_ask_for_it_or_do_not(concept):
+    made = make_concept_prompts(concept, **COUNTS, seed=0)
+    assert {part: len(getattr(made, part)) for part in COUNTS} == COUNTS
+    assert all(concept.is_in(parse_caption(text)) for text in made.source)
+    assert not any(concept.is_in(parse_caption(text)) for text in made.target)
+    for prompt in (*made.validation, *made.test):
+        content = parse_caption(prompt.text)
+        assert concept.is_in(content)
+        assert prompt.without == concept.removed(content).caption
+        assert prompt.labels == content.labels
+        assert prompt.labels[made.attribute] == made.present
+
+
+def test_source_and_target_prompts_are_no_pairs():
+    concept = CONCEPTS["night"]
+    made = make_concept_prompts(concept, source=16, target=16, validation=1, test=1, seed=0)
+    without = {concept.removed(parse_caption(text)).caption for text in made.source}
+    assert without != set(made.target)
+
+
+def test_more_prompts_of_one_part_leave_the_others_as_they_are():
+    few = make_concept_prompts(CONCEPTS["star"], **COUNTS, seed=0)
+    more = make_concept_prompts(CONCEPTS["star"], **{**COUNTS, "source": 32}, seed=0)
+    assert more.source[:8] == few.source
+    assert (more.target, more.validation, more.test) == (few.target, few.validation, few.test)

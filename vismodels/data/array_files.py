@@ -28,6 +28,12 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
         raise FileError(f"{path}: damaged ({error}); run the stage again") from error
 
 
+def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write arrays into an NPZ file, compressed; `read_arrays` reads them."""
+    with path.open("wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **arrays)
+
+
 def read_entries(
     folder: Path,
     records: str,

@@ -116,6 +116,21 @@ from vismodels.metrics.segmentation import (
     VOXELS_LEVEL_2,
     VOXELS_LEVEL_3,
 )
+from vismodels.metrics.steering import (
+    BOTH_REMOVED,
+    CLIP_SCORE,
+    CONCEPT_PRESENCE,
+    COUNTERFACTUAL_AREA,
+    COUNTERFACTUAL_COSINE,
+    COUNTERFACTUAL_MSE,
+    FOLDED_DIFFERENCE,
+    IMAGE_AREA,
+    IMAGE_COSINE,
+    MAP_SUPPORT,
+    MAPPED_UNITS,
+    OTHER_ATTRIBUTES,
+    TRANSPORT_LOSS,
+)
 from vismodels.metrics.text import CER, CER_RAPIDOCR, CER_TESSERACT, OCR_LOSS
 from vismodels.registry import Registry
 from vismodels.results import Metric
@@ -247,5 +262,18 @@ for _metric in (
     *DICE_GAIN.values(),
     *DICE_GAIN_LOW.values(),
     *DICE_GAIN_HIGH.values(),
+    CONCEPT_PRESENCE,
+    CLIP_SCORE,
+    OTHER_ATTRIBUTES,
+    COUNTERFACTUAL_COSINE,
+    COUNTERFACTUAL_MSE,
+    IMAGE_COSINE,
+    COUNTERFACTUAL_AREA,
+    IMAGE_AREA,
+    MAP_SUPPORT,
+    MAPPED_UNITS,
+    TRANSPORT_LOSS,
+    FOLDED_DIFFERENCE,
+    BOTH_REMOVED,
 ):
     METRICS.register(_metric.name, _metric)

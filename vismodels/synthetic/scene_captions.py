@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields, replace
 from itertools import product
 from typing import Literal, TypeAlias
 
-from vismodels.config import suggestion
+from vismodels.config import ConfigError, suggestion
 
 AttributeValue: TypeAlias = str | bool
 ConceptName = Literal["star", "striped", "night"]
@@ -111,6 +111,21 @@ CONCEPTS: Mapping[ConceptName, Concept] = {
         Concept("night", "style", "night", "plain", "night"),  # a global style
     )
 }
+
+
+def concept_by_name(name: str) -> Concept:
+    """Return the concept of a name.
+
+    Raises:
+        ConfigError: if there is none, with the nearest name.
+    """
+    for concept in CONCEPTS.values():
+        if concept.name == name:
+            return concept
+    raise ConfigError(
+        f"scenes have no concept {name!r}{suggestion(name, CONCEPTS)}; there are "
+        f"{', '.join(CONCEPTS)}"
+    )
 
 
 def can_be(background: AttributeValue, style: AttributeValue) -> bool:

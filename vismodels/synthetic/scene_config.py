@@ -130,12 +130,23 @@ class JudgeTrainingConfig(Config):
         return self
 
 
-class JudgeConfig(Config):
-    """The stage `scene_judge`."""
+class JudgeSettings(Config):
+    """The judge, apart from what it judges."""
 
-    scenes: SceneConfig = SceneConfig()
-    code: SceneCodeConfig = SceneCodeConfig()
     backbone: str = "test_resnet"  # of timm
     training: JudgeTrainingConfig = JudgeTrainingConfig()
     test_scenes: PositiveInt = 600
     gate: Annotated[float, Field(ge=0, le=100)] | None = 90.0  # as for the model
+
+
+class JudgeConfig(JudgeSettings):
+    """The stage `scene_judge`."""
+
+    scenes: SceneConfig = SceneConfig()
+    code: SceneCodeConfig = SceneCodeConfig()
+
+
+class ScenesConfig(SceneModelConfig):
+    """All about scenes: their model, and the judge of its images."""
+
+    judge: JudgeSettings = JudgeSettings()

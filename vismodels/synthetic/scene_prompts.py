@@ -9,6 +9,8 @@ from typing import Literal
 
 import numpy as np
 
+from vismodels.data.prompts import ConceptPrompt, ConceptPrompts
+from vismodels.seeding import numpy_generator
 from vismodels.synthetic.scene_captions import VALUES, Attributes, Concept, list_attributes
 
 PromptSplit = Literal["fit", "validation", "test"]
@@ -77,3 +79,55 @@ def draw_balanced(
         times.update(labels[chosen])
         drawn.append(chosen)
     return drawn
+
+
+def make_concept_prompts(
+    concept: Concept, *, source: int, target: int, validation: int, test: int, seed: int
+) -> ConceptPrompts:
+    """Return prompts about a concept, in balanced draws; each part depends on its own count alone.
+
+    Args:
+        concept: of the scenes.
+        source: number of prompts with it to learn from.
+        target: number of prompts without it to learn from; drawn independently, so unpaired.
+        validation: number of prompts to choose settings with.
+        test: number of prompts to score with.
+        seed: of the draws.
+    """
+
+    def draw(part: str, split: PromptSplit, count: int, present: bool = True) -> list[Attributes]:
+        rng = numpy_generator(seed, "scene_prompts", concept.name, part)
+        return draw_balanced(list_prompts(split, concept, present), count, rng)
+
+    def scored(split: PromptSplit, count: int) -> list[ConceptPrompt]:
+        return [
+            ConceptPrompt(each.caption, concept.removed(each).caption, each.labels)
+            for each in draw(split, split, count)
+        ]
+
+    return ConceptPrompts(
+        concept=concept.name,
+        words=concept.words,
+        source=[each.caption for each in draw("source", "fit", source)],
+        target=[each.caption for each in draw("target", "fit", target, present=False)],
+        validation=scored("validation", validation),
+        test=scored("test", test),
+        attribute=concept.attribute,
+        present=VALUES[concept.attribute].index(concept.present),
+    )
+
+
+def make_pair_prompts(
+    first: Concept, second: Concept, count: int, seed: int
+) -> list[ConceptPrompt]:
+    """Return test prompts that ask for two concepts; their counterfactuals have neither.
+
+    Raises:
+        ValueError: if no scene has both.
+    """
+    both = [each for each in list_prompts("test", first) if second.is_in(each)]
+    rng = numpy_generator(seed, "scene_prompts", first.name, second.name)
+    return [
+        ConceptPrompt(each.caption, second.removed(first.removed(each)).caption, each.labels)
+        for each in draw_balanced(both, count, rng)
+    ]

@@ -63,7 +63,7 @@ def draw_losses(logs: Mapping[str, Sequence[ScalarLog]], folder: Path) -> Pictur
         logs: name of the network -> log of each seed, with the curve `loss`.
         folder: where to draw.
     """
-    curves = {name: [_windows(log) for log in runs] for name, runs in logs.items()}
+    curves = {name: [window_means(log) for log in runs] for name, runs in logs.items()}
     with figure_to(folder / "losses.svg") as figure:
         axes = figure.subplots()
         draw_curves(axes, curves)
@@ -81,8 +81,8 @@ def draw_losses(logs: Mapping[str, Sequence[ScalarLog]], folder: Path) -> Pictur
     )
 
 
-def _windows(log: ScalarLog) -> tuple[list[int], list[float]]:
-    """Return the last iteration and the mean loss of each window."""
+def window_means(log: ScalarLog) -> tuple[list[int], list[float]]:
+    """Return the last iteration and the mean of the curve `loss` in each of 32 equal windows."""
     length = math.ceil(len(log) / WINDOWS)
     starts = range(0, len(log), length)
     ends = [log.iterations[min(start + length, len(log)) - 1] for start in starts]

@@ -1,12 +1,13 @@
 import pytest
 import torch
 from small_volumes import DATA, SPACE, space, volumes
+from torch import nn
 
 from vismodels.config import ConfigError, parse_config
 from vismodels.methods.covidnet3d.baselines import Baseline
 from vismodels.methods.covidnet3d.config import TrainConfig
 from vismodels.methods.covidnet3d.network import CovidNet3D
-from vismodels.methods.covidnet3d.train import build_network, train, train_network
+from vismodels.methods.covidnet3d.train import build_network, channels_last, train, train_network
 from vismodels.nas.genotype import Genotype
 
 SETTINGS = {
@@ -147,3 +148,13 @@ def test_networks_of_other_libraries_are_trained_alike(model):
     )
     assert len(losses) == 2
     assert result(volumes(3).images).shape == (3, 3)
+
+
+def test_every_kernel_is_channels_last_also_those_that_pass_as_both():
+    """Kernels of one voxel or one channel: their strides decide which implementation runs."""
+    network = nn.Sequential(
+        nn.Conv3d(4, 8, 1), nn.Conv3d(8, 8, 3, groups=8), nn.Conv3d(8, 4, 3), nn.Conv2d(4, 2, 1)
+    )
+    channels_last(network)
+    strides = [layer.weight.stride() for layer in network]
+    assert strides == [(4, 1, 4, 4, 4), (27, 1, 9, 3, 1), (216, 1, 72, 24, 8), (4, 1, 4, 4)]

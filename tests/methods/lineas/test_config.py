@@ -1,8 +1,18 @@
 import pytest
+import yaml
 from pydantic import ValidationError
 
-from vismodels.config import ConfigError, parse_config
-from vismodels.methods.lineas.config import ActConfig, FitConfig
+from vismodels.config import ConfigError, merged, parse_config
+from vismodels.methods.lineas.config import (
+    ActConfig,
+    ArmConfig,
+    CallConfig,
+    FitConfig,
+    LineasConfig,
+    OutsidePipeline,
+    PromptCounts,
+    PromptEditMethod,
+)
 
 
 def test_defaults_are_the_papers_for_text_to_image():
@@ -34,3 +44,175 @@ def test_closed_forms_need_one_number_for_each_unit():
 def test_a_pattern_that_is_none_is_refused_when_it_is_read():
     with pytest.raises(ConfigError, match=r"lineas\.layers.*regular expression"):
         parse_config(FitConfig, {"layers": ["unet.(norm"]}, "lineas")
+
+
+def test_a_call_names_only_what_is_given():
+    assert CallConfig().arguments() == {"num_inference_steps": 1, "guidance_scale": 0}
+    one_step = CallConfig(timesteps=(399,), max_sequence_length=256).arguments()
+    assert one_step["timesteps"] == [399]  # diffusers wants a list
+    assert set(one_step) - set(CallConfig().arguments()) == {"timesteps", "max_sequence_length"}
+
+
+# --- arms and problems -------------------------------------------------------------------------
+
+MAPS = {"kind": "lineas"}
+CLOSED = {"kind": "act"}
+NEGATIVE = {"kind": "negative_prompt", "guidance_scale": 2.0}
+
+
+def problem(arms=None, evaluation=None, **changes):
+    """Return the section of a problem, as read from YAML."""
+    return {
+        "pipeline": {"kind": "scenes"},
+        "concepts": ["star", "night"],
+        "arms": arms or {"lineas": {"grid": {"a": MAPS}}, "negative": {"grid": {"a": NEGATIVE}}},
+        "evaluation": {"strengths": [1.0], **(evaluation or {})},
+        **changes,
+    }
+
+
+def section(seeds=(0,), **problems):
+    return {"seeds": list(seeds), "problems": problems or {"scenes": problem()}}
+
+
+def parse(section):
+    return parse_config(LineasConfig, section, "lineas")
+
+
+def test_counts_of_prompts_to_learn_from_are_the_papers():
+    assert (PromptCounts().source, PromptCounts().target) == (32, 32)
+
+
+def test_a_grid_holds_settings_of_one_kind():
+    assert len(ArmConfig(grid={"a": CLOSED, "b": {**CLOSED, "pooling": "max"}}).grid) == 2
+    with pytest.raises(ValidationError, match="settings of one kind, got act, lineas"):
+        ArmConfig(grid={"a": CLOSED, "b": MAPS})
+
+
+def test_only_methods_that_are_learnt_have_maps():
+    assert [ArmConfig(grid={"a": method}).has_maps for method in (MAPS, CLOSED, NEGATIVE)] == [
+        True,
+        True,
+        False,
+    ]
+
+
+def test_null_leaves_out_settings_arms_and_problems():
+    arms = {"lineas": {"grid": {"a": MAPS, "b": None}}, "negative": None}
+    config = parse(section(scenes=problem(arms), other=None))
+    assert list(config.problems) == ["scenes"]
+    assert list(config.problems["scenes"].arms) == ["lineas"]
+    assert list(config.problems["scenes"].arms["lineas"].grid) == ["a"]
+
+
+@pytest.mark.parametrize("template", ["{prompt} without", "no {words}"])
+def test_an_edit_of_prompts_has_a_place_for_prompt_and_words(template):
+    with pytest.raises(ValidationError, match="template has no"):
+        PromptEditMethod(kind="prompt_edit", template=template)
+
+
+@pytest.mark.parametrize("key", ["folded", "inverted", "composed", "shown"])
+def test_arms_that_are_named_exist(key):
+    with pytest.raises(ConfigError, match=rf"{key}: no arm 'linaes'; did you mean 'lineas'"):
+        parse(section(scenes=problem(evaluation={key: ["linaes"]})))
+
+
+@pytest.mark.parametrize("key", ["folded", "inverted", "composed"])
+def test_only_maps_are_folded_inverted_and_composed(key):
+    with pytest.raises(ConfigError, match=rf"evaluation\.{key}: 'negative' has no maps"):
+        parse(section(scenes=problem(evaluation={key: ["negative"]})))
+    assert parse(section(scenes=problem(evaluation={"shown": ["negative"]})))
+
+
+def test_composed_concepts_are_those_of_the_problem():
+    with pytest.raises(ConfigError, match="no concept 'nihgt'; did you mean 'night'"):
+        parse(section(scenes=problem(evaluation={"compositions": [["star", "nihgt"]]})))
+
+
+def test_an_arm_has_no_more_runs_than_there_are_seeds():
+    arms = {"lineas": {"runs": 3, "grid": {"a": MAPS}}}
+    assert parse(section(range(3), scenes=problem(arms)))
+    with pytest.raises(ConfigError, match=r"scenes\.arms\.lineas: 3 runs .* seeds has 2"):
+        parse(section(range(2), scenes=problem(arms)))
+
+
+@pytest.mark.parametrize("strength", [0.0, 1.1])
+def test_strengths_are_above_0_and_at_most_1(strength):
+    with pytest.raises(ConfigError, match=r"evaluation\.strengths"):
+        parse(section(scenes=problem(evaluation={"strengths": [strength]})))
+
+
+@pytest.mark.parametrize("arms", [{}, {"lineas": None}, {"lineas": {"grid": {}}}])
+def test_a_problem_needs_an_arm_and_an_arm_needs_settings(arms):
+    with pytest.raises(ConfigError):
+        parse(section(scenes={**problem(), "arms": arms}))
+
+
+OUTSIDE = {"kind": "diffusers", "source": "owner/name"}
+
+
+def test_an_outside_pipeline_is_in_bfloat16_with_its_own_parts_by_default():
+    config = OutsidePipeline(**OUTSIDE)
+    assert (config.denoiser, config.scheduler, config.dtype) == (None, "own", "bfloat16")
+
+
+def test_concepts_of_outside_pipelines_are_those_there_are_prompts_for():
+    assert parse(section(sdxl=problem(pipeline=OUTSIDE, concepts=["low_poly", "car"])))
+    with pytest.raises(ConfigError, match="no prompts about 'fish_eye'; did you mean 'fisheye'"):
+        parse(section(sdxl=problem(pipeline=OUTSIDE, concepts=["fish_eye"])))
+
+
+def test_compositions_need_the_labels_of_scenes():
+    with pytest.raises(ConfigError, match="only of scenes the labels of both are known"):
+        parse(
+            section(
+                sdxl=problem(
+                    pipeline=OUTSIDE,
+                    concepts=["car", "book"],
+                    evaluation={"compositions": [["car", "book"]]},
+                )
+            )
+        )
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"kind": "scene"}, "pipeline"),
+        ({**OUTSIDE, "schedular": "lcm"}, "did you mean 'scheduler'"),
+        ({**OUTSIDE, "scheduler": "ddim"}, r"pipeline.*scheduler"),
+    ],
+)
+def test_unknown_names_in_a_pipeline_are_refused(change, message):
+    with pytest.raises(ConfigError, match=message):
+        parse(section(scenes=problem(pipeline=change)))
+
+
+# --- the project's own -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def configured(project):
+    """Return a function that reads the section of a run."""
+
+    def read(run):
+        sections = (
+            yaml.safe_load((project / f"workflows/config/{name}.yaml").read_text())["lineas"]
+            for name in ("default", run)
+        )
+        return parse(merged(*sections))
+
+    return read
+
+
+@pytest.mark.parametrize("run", ["default", "test", "benchmark"])
+def test_runs_on_this_machine_steer_the_scene_model(configured, run):
+    assert list(configured(run).problems) == ["scenes"]
+
+
+def test_the_papers_run_chooses_nothing_and_has_its_fifteen_concepts(configured):
+    problems = configured("paper").problems
+    assert list(problems) == ["sdxl_dmd2", "sdxl_lightning", "flux_schnell"]
+    for each in problems.values():
+        assert len(set(each.concepts)) == 15
+        assert all(len(arm.grid) == 1 for arm in each.arms.values())

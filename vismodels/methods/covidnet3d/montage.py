@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vismodels.data.array_files import read_arrays
+from vismodels.data.array_files import read_arrays, write_arrays
 from vismodels.figures import Picture, figure_to
 
 SLICES = 4  # of a scan
@@ -27,8 +27,7 @@ def store_shown(
     arrays: dict[str, NDArray[Any]] = {
         f"{what}/{name}": values for name, of in scans.items() for what, values in of.items()
     }
-    with path.open("wb") as file:
-        np.savez_compressed(file, allow_pickle=False, **arrays, **maps)
+    write_arrays(path, arrays | maps)
 
 
 def draw_montage(problem: str, path: Path, folder: Path) -> list[Picture]:

@@ -63,7 +63,7 @@ def fit_closed_form(
             poolings,
             seeds=noise_seeds(seed, config.noise, side, len(prompts)),
             batch_size=config.batch_size,
-            call={**config.call.model_dump(), **(call or {})},
+            call={**config.call.arguments(), **(call or {})},
         )
         return {pooling: _over_steps(each) for pooling, each in values.items()}
 

@@ -6,7 +6,7 @@ code differs, the comment says which one is followed.
 """
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -18,7 +18,9 @@ from pydantic import (
     model_validator,
 )
 
-from vismodels.config import Config
+from vismodels.arms import WithoutNulls
+from vismodels.config import Config, suggestion
+from vismodels.methods.lineas.outside_concepts import CONCEPTS
 
 # Which positions of an activation a map moves: all, all by the shift of their mean, the last token.
 Mode = Literal["all", "avg", "last"]
@@ -52,6 +54,15 @@ class CallConfig(Config):
 
     num_inference_steps: PositiveInt = 1  # a one-step model, Sec. 4.4
     guidance_scale: NonNegativeFloat = 0.0
+    timesteps: tuple[NonNegativeInt, ...] | None = None  # in place of the scheduler's own
+    height: PositiveInt | None = None  # pixels; null: the pipeline's own
+    width: PositiveInt | None = None
+    max_sequence_length: PositiveInt | None = None  # tokens, of pipelines with a T5 encoder
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments of the call that are given."""
+        given = self.model_dump(exclude_none=True)
+        return given | ({"timesteps": list(self.timesteps)} if self.timesteps else {})
 
 
 class SparsityConfig(Config):
@@ -132,3 +143,204 @@ class ActConfig(LayersConfig):
                 "closed-form maps need numbers of the units themselves: pooling is not mean_std"
             )
         return self
+
+
+class LineasMethod(FitConfig):
+    """Maps learnt together."""
+
+    kind: Literal["lineas"]
+
+
+class ActMethod(ActConfig):
+    """Maps in closed form."""
+
+    kind: Literal["act"]
+
+
+class NegativePromptMethod(Config):
+    """Guidance away from the words for the concept."""
+
+    kind: Literal["negative_prompt"]
+    guidance_scale: Annotated[float, Field(gt=1)]
+    argument: str = "guidance_scale"  # what the pipeline calls it
+
+
+class PromptEditMethod(Config):
+    """Words added to the prompt."""
+
+    kind: Literal["prompt_edit"]
+    template: str  # with {prompt} and {words}
+
+    @model_validator(mode="after")
+    def _template_has_its_places(self) -> "PromptEditMethod":
+        for place in ("{prompt}", "{words}"):
+            if place not in self.template:
+                raise ValueError(f"template has no {place}, got {self.template!r}")
+        return self
+
+
+MethodConfig = Annotated[
+    LineasMethod | ActMethod | NegativePromptMethod | PromptEditMethod,
+    Field(discriminator="kind"),
+]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
+
+
+class ArmConfig(Config):
+    """One method with the settings that are tried on validation prompts; the best one is scored."""
+
+    runs: PositiveInt = 1  # on the first so many seeds
+    samples: PositiveInt | None = None  # prompts of each side to learn from; null: all
+    grid: Annotated[dict[Name, MethodConfig], WithoutNulls(), Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> "ArmConfig":
+        kinds = sorted({method.kind for method in self.grid.values()})
+        if len(kinds) > 1:
+            raise ValueError(f"a grid varies the settings of one kind, got {', '.join(kinds)}")
+        return self
+
+    @property
+    def has_maps(self) -> bool:
+        """Whether the method is made of maps, which are learnt and stored."""
+        return all(isinstance(method, LayersConfig) for method in self.grid.values())
+
+
+class ScenesPipeline(Config):
+    """The small text-to-image model that the workflow trains, read by its judge."""
+
+    kind: Literal["scenes"]
+
+
+class OutsidePipeline(Config):
+    """A pipeline of diffusers from a folder or the hub, read by CLIP and DINOv2."""
+
+    kind: Literal["diffusers"]
+    source: str  # a local folder, below `data_root` if relative, or a repository of the hub
+    denoiser: str | None = None  # file of other weights for the UNet, or `repository:file`
+    scheduler: Literal["own", "lcm", "euler_trailing"] = "own"
+    dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
+    clip: str = "openai/clip-vit-base-patch16"
+    features: str = "vit_small_patch14_dinov2"  # of timm
+
+
+PipelineConfig = Annotated[ScenesPipeline | OutsidePipeline, Field(discriminator="kind")]
+
+
+class PromptCounts(Config):
+    """How many prompts about each concept."""
+
+    source: PositiveInt = 32  # Sec. 4.4
+    target: PositiveInt = 32
+    validation: PositiveInt = 64
+    test: PositiveInt = 128
+
+
+class EvaluationConfig(Config):
+    """How methods are compared."""
+
+    strengths: Annotated[tuple[Annotated[float, Field(gt=0, le=1)], ...], Field(min_length=1)]
+    batch_size: PositiveInt = 64  # images in one call; results do not depend on it
+    folded: tuple[Name, ...] = ()  # arms whose maps are also folded into the weights
+    inverted: tuple[Name, ...] = ()  # arms whose inverse maps are to bring the concept in
+    compositions: tuple[tuple[Name, Name], ...] = ()  # concepts to take out together; scenes only
+    composed: tuple[Name, ...] = ()  # arms whose maps of both are put together
+    shown: tuple[Name, ...] = ()  # arms in the grids of images
+    shown_prompts: PositiveInt = 2
+
+
+class SteeringProblem(Config):
+    """A pipeline, concepts to take out of its images, and the methods compared."""
+
+    pipeline: PipelineConfig
+    concepts: Annotated[tuple[Name, ...], Field(min_length=1)]
+    prompts: PromptCounts = PromptCounts()
+    call: CallConfig = CallConfig()
+    arms: Annotated[dict[Name, ArmConfig], WithoutNulls(), Field(min_length=1)]
+    evaluation: EvaluationConfig
+
+    @model_validator(mode="after")
+    def _names_are_known(self) -> "SteeringProblem":
+        evaluation = self.evaluation
+        for key in ("folded", "inverted", "composed", "shown"):
+            for name in getattr(evaluation, key):
+                if name not in self.arms:
+                    raise ValueError(
+                        f"evaluation.{key}: no arm {name!r}{suggestion(name, self.arms)}"
+                    )
+                if key != "shown" and not self.arms[name].has_maps:
+                    raise ValueError(f"evaluation.{key}: {name!r} has no maps")
+        for concept in {name for pair in evaluation.compositions for name in pair}:
+            if concept not in self.concepts:
+                raise ValueError(
+                    f"evaluation.compositions: no concept {concept!r}"
+                    f"{suggestion(concept, self.concepts)}"
+                )
+        if evaluation.compositions and self.pipeline.kind != "scenes":
+            raise ValueError("evaluation.compositions: only of scenes the labels of both are known")
+        return self
+
+    @model_validator(mode="after")
+    def _outside_concepts_have_prompts(self) -> "SteeringProblem":
+        if self.pipeline.kind == "diffusers":
+            for concept in self.concepts:
+                if concept not in CONCEPTS:
+                    raise ValueError(
+                        f"concepts: no prompts about {concept!r}{suggestion(concept, CONCEPTS)}"
+                    )
+        return self
+
+
+class LineasConfig(Config):
+    """The whole method."""
+
+    seeds: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)]
+    problems: Annotated[dict[Name, SteeringProblem], WithoutNulls(), Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _seeds_suffice(self) -> "LineasConfig":
+        for name, problem in self.problems.items():
+            for arm, config in problem.arms.items():
+                if config.runs > len(self.seeds):
+                    raise ValueError(
+                        f"problems.{name}.arms.{arm}: {config.runs} runs need as many seeds, "
+                        f"seeds has {len(self.seeds)}"
+                    )
+        return self
+
+
+class LearnConfig(Config):
+    """The stage `learn`: the settings of one arm, and its maps for all concepts and seeds."""
+
+    seeds: tuple[NonNegativeInt, ...]
+    pipeline: PipelineConfig
+    concepts: tuple[Name, ...]
+    prompts: PromptCounts
+    call: CallConfig
+    arm: ArmConfig
+    evaluation: EvaluationConfig
+
+
+class ScoreConfig(Config):
+    """The stage `score`: what is scored belongs to it, so that a shorter list makes it stale."""
+
+    seeds: tuple[NonNegativeInt, ...]
+    pipeline: PipelineConfig
+    prompts: PromptCounts
+    call: CallConfig
+    arms: Annotated[dict[Name, ArmConfig], WithoutNulls()]
+    evaluation: EvaluationConfig
+
+
+class CompareConfig(Config):
+    """The stage `compare`: all concepts together, and maps of two concepts together."""
+
+    seeds: tuple[NonNegativeInt, ...]
+    pipeline: PipelineConfig
+    prompts: PromptCounts
+    call: CallConfig
+    arms: Annotated[dict[Name, ArmConfig], WithoutNulls()]
+    evaluation: EvaluationConfig
+
+
+FiguresConfig = LineasConfig

@@ -68,7 +68,7 @@ def fit(
         )
     layers = select_layers(pipeline, config.layers)
     compared = select_layers(pipeline, config.target_layers or config.layers)
-    call = {**config.call.model_dump(), **(call or {})}
+    call = {**config.call.arguments(), **(call or {})}
     log = ScalarLog() if log is None else log
     with evaluation_mode(pipeline_modules(pipeline)):
         values, units = pooled_activations(
@@ -85,7 +85,8 @@ def fit(
             for key, rows in values[config.pooling].items()
             if key[0] in set(compared)
         }
-        maps = TrainableMaps({layer: units[layer] for layer in layers}, config.mode)
+        mapped = {layer: count for layer, count in units.items() if layer in set(layers)}
+        maps = TrainableMaps(mapped, config.mode)  # in the order the layers run
         maps.to(pipeline.device)
         batches, noise = (generator(seed, "lineas", what) for what in ("batches", "noise"))
         optimizer = build_optimizer(maps, config.optimizer)

@@ -80,7 +80,7 @@ def segment(
     """
     settings, head = config.inference, build_head(config.variant.head)
     scheme = scheme_by_name(settings.scheme)
-    network.to(device)
+    network.to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     found: dict[str, NDArray[np.bool_]] = {}
     seconds = []
     for case in cases:

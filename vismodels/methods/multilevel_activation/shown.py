@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vismodels.data.array_files import write_arrays
 from vismodels.data.brain_cases import MODALITIES, BrainCase
 from vismodels.files import FileError
 from vismodels.methods.multilevel_activation.config import ScoringSettings
@@ -53,8 +54,7 @@ def store_shown(
             levels = read_segmentation(folder / f"{name}{LABELS}").levels
             arrays[f"{name}/{model}"] = levels[:, :, depth]
     arrays |= _worst_violation(folders, cases)
-    with path.open("wb") as file:
-        np.savez_compressed(file, allow_pickle=False, **arrays)
+    write_arrays(path, arrays)
 
 
 def _fullest(levels: NDArray[np.uint8]) -> int:

@@ -1,0 +1,159 @@
+"""LinEAS: methods learnt on prompts, scored on others, compared over concepts, drawn."""
+
+from vismodels.methods.lineas.config import LineasConfig
+
+LINEAS = settings("lineas", LineasConfig)
+LINEAS_FOLDER = f"{RESULTS}/lineas"
+LINEAS_MEMORY = 64000 if RUN_CONFIG.run == "paper" else 3000  # MB
+
+
+def steered_inputs(problem):
+    """Return the manifests of the trained model and of its judge, for problems that use them."""
+    if LINEAS.problems[problem].pipeline.kind != "scenes":
+        return {"model": [], "judge": []}
+    made = {"model": rules.scene_model, "judge": rules.scene_judge}
+    return {name: expand(rule.output.manifest, seed=SYNTHETIC_SEED) for name, rule in made.items()}
+
+
+def steered_root(wildcards):
+    """Return where outside pipelines lie; nothing for the model that the workflow trains."""
+    outside = LINEAS.problems[wildcards.problem].pipeline.kind != "scenes"
+    return RUN_CONFIG.data_root if outside else ""
+
+
+def lineas_keys(*names, **more):
+    """Return part -> dotted key of a problem's parts."""
+    parts = ("pipeline", "prompts", "call", "evaluation", *names)
+    return {
+        "seeds": "lineas.seeds",
+        **{name: f"lineas.problems.{{problem}}.{name}" for name in parts},
+        **more,
+    }
+
+
+rule lineas_learn:
+    input:
+        model=lambda wildcards: steered_inputs(wildcards.problem)["model"],
+        judge=lambda wildcards: steered_inputs(wildcards.problem)["judge"],
+    output:
+        manifest=f"{LINEAS_FOLDER}/learn/{{problem}}/{{arm}}/manifest.json",
+        scores=f"{LINEAS_FOLDER}/learn/{{problem}}/{{arm}}/scores.json",
+    log:
+        f"{LOGS}/lineas_learn/{{problem}}_{{arm}}.log",
+    benchmark:
+        f"{BENCHMARKS}/lineas_learn/{{problem}}_{{arm}}.tsv"
+    priority: 8
+    threads: 1
+    resources:
+        mem_mb=LINEAS_MEMORY,
+        runtime=1440,
+        gpu=GPU,
+        device=RUN_CONFIG.device,
+    params:
+        **tracked(
+            "lineas_learn.py",
+            lineas_keys("concepts", arm="lineas.problems.{problem}.arms.{arm}"),
+        ),
+        data_root=steered_root,
+    script:
+        "../scripts/lineas_learn.py"
+
+
+LINEAS_LEARNT = {  # problem -> manifests of its arms, in order
+    name: expand(rules.lineas_learn.output.manifest, problem=name, arm=list(problem.arms))
+    for name, problem in LINEAS.problems.items()
+}
+
+
+rule lineas_score:
+    input:
+        model=lambda wildcards: steered_inputs(wildcards.problem)["model"],
+        judge=lambda wildcards: steered_inputs(wildcards.problem)["judge"],
+        learnt=lambda wildcards: LINEAS_LEARNT[wildcards.problem],
+    output:
+        manifest=f"{LINEAS_FOLDER}/score/{{problem}}/{{concept}}/manifest.json",
+        scores=f"{LINEAS_FOLDER}/score/{{problem}}/{{concept}}/scores.json",
+    log:
+        f"{LOGS}/lineas_score/{{problem}}_{{concept}}.log",
+    benchmark:
+        f"{BENCHMARKS}/lineas_score/{{problem}}_{{concept}}.tsv"
+    threads: 1
+    resources:
+        mem_mb=LINEAS_MEMORY,
+        runtime=720,
+        gpu=GPU,
+        device=RUN_CONFIG.device,
+    params:
+        **tracked("lineas_score.py", lineas_keys("arms")),
+        data_root=steered_root,
+    script:
+        "../scripts/lineas_score.py"
+
+
+LINEAS_SCORED = {  # problem -> manifests of its concepts
+    name: expand(rules.lineas_score.output.manifest, problem=name, concept=problem.concepts)
+    for name, problem in LINEAS.problems.items()
+}
+
+
+rule lineas_compare:
+    input:
+        model=lambda wildcards: steered_inputs(wildcards.problem)["model"],
+        judge=lambda wildcards: steered_inputs(wildcards.problem)["judge"],
+        learnt=lambda wildcards: LINEAS_LEARNT[wildcards.problem],
+        scored=lambda wildcards: LINEAS_SCORED[wildcards.problem],
+    output:
+        manifest=f"{LINEAS_FOLDER}/compare/{{problem}}/manifest.json",
+        scores=f"{LINEAS_FOLDER}/compare/{{problem}}/scores.json",
+    log:
+        f"{LOGS}/lineas_compare/{{problem}}.log",
+    benchmark:
+        f"{BENCHMARKS}/lineas_compare/{{problem}}.tsv"
+    threads: 1
+    resources:
+        mem_mb=LINEAS_MEMORY,
+        runtime=120,
+        gpu=GPU,
+        device=RUN_CONFIG.device,
+    params:
+        **tracked("lineas_compare.py", lineas_keys("arms")),
+        data_root=steered_root,
+    script:
+        "../scripts/lineas_compare.py"
+
+
+rule lineas_figures:
+    input:
+        models=[manifest for name in LINEAS.problems for manifest in steered_inputs(name)["model"]],
+        learnt=[manifest for manifests in LINEAS_LEARNT.values() for manifest in manifests],
+        scored=[manifest for manifests in LINEAS_SCORED.values() for manifest in manifests],
+    output:
+        manifest=f"{LINEAS_FOLDER}/figures/manifest.json",
+    log:
+        f"{LOGS}/lineas_figures.log",
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        **tracked("lineas_figures.py", "lineas"),
+    script:
+        "../scripts/lineas_figures.py"
+
+
+report_on(
+    "lineas",
+    acquired=[],
+    scores=[
+        *dict.fromkeys(
+            manifest
+            for name in LINEAS.problems
+            for made in steered_inputs(name).values()
+            for manifest in made
+        ),
+        *rules.lineas_figures.input.learnt,
+        *rules.lineas_figures.input.scored,
+        *expand(rules.lineas_compare.output.manifest, problem=list(LINEAS.problems)),
+    ],
+    figures=[rules.lineas_figures.output.manifest],
+)
