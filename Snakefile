@@ -41,6 +41,7 @@ include: "workflows/rules/lineas.smk"
 include: "workflows/rules/multilevel_activation.smk"
 include: "workflows/rules/nafdpm.smk"
 include: "workflows/rules/quantnas.smk"
+include: "workflows/rules/quest.smk"
 include: "workflows/rules/super_resolution.smk"
 include: "workflows/rules/tables.smk"
 

@@ -1,10 +1,23 @@
-"""Prompts about one concept: what a steering method learns from and what it is judged with.
+"""Prompts: with what their images should show, and about one concept to be steered.
 
 Torch-free.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class LabelledPrompt:
+    """A prompt, and what its image should show.
+
+    Args:
+        text: the prompt.
+        labels: attribute -> label, where these are known; else empty.
+    """
+
+    text: str
+    labels: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -114,6 +114,14 @@ def volumes(problem, card):
     return expand(rules.covidnet3d_shapes.output.manifest, problem=problem)[0]
 
 
+def scene_inputs(kind):
+    """Return the manifests of the scene model and of its judge, for a pipeline of kind `scenes`."""
+    if kind != "scenes":
+        return {"model": [], "judge": []}
+    made = {"model": rules.scene_model, "judge": rules.scene_judge}
+    return {name: expand(rule.output.manifest, seed=SYNTHETIC_SEED) for name, rule in made.items()}
+
+
 def brains(card):
     """Return the manifest of a set of brain tumor cases, real or generated."""
     if card in BRAIN_SETS:

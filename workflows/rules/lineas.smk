@@ -9,10 +9,7 @@ LINEAS_MEMORY = 64000 if RUN_CONFIG.run == "paper" else 3000  # MB
 
 def steered_inputs(problem):
     """Return the manifests of the trained model and of its judge, for problems that use them."""
-    if LINEAS.problems[problem].pipeline.kind != "scenes":
-        return {"model": [], "judge": []}
-    made = {"model": rules.scene_model, "judge": rules.scene_judge}
-    return {name: expand(rule.output.manifest, seed=SYNTHETIC_SEED) for name, rule in made.items()}
+    return scene_inputs(LINEAS.problems[problem].pipeline.kind)
 
 
 def steered_root(wildcards):

@@ -21,7 +21,7 @@ from vismodels.training import loop
 
 STEPS = (900, 700, 500, 300, 100) * 3
 SHORT = ReconstructionConfig(iterations=12, batch_size=8, learning_rate=0.02)
-LONG = SHORT.model_copy(update={"iterations": 80})
+LONG = SHORT.model_copy(update={"iterations": 120, "learning_rate": 0.05})
 COARSE = WeightQuantConfig(bits=3, ranges="minmax")
 
 
@@ -50,7 +50,7 @@ def test_errors_of_units_and_of_the_network_fall():
     reports = reconstruct_(model, teacher, calls, LONG)
     assert [report.name for report in reports] == list(find_units(model, calls))
     blocks = [report for report in reports if report.layers > 1]
-    assert all(report.learned < 0.9 * report.nearest for report in blocks)
+    assert all(report.learned < 0.8 * report.nearest for report in blocks)
     assert error_with_quantized_weights(model, teacher, calls) < 0.8 * before
 
 
@@ -69,7 +69,7 @@ def test_weights_stand_on_the_grid_of_their_quantizers(granularity):
 def test_weights_move_by_one_step_at_most():
     model, teacher, calls = quantized()
     before = weights_of(model)
-    reconstruct_(model, teacher, calls, LONG)
+    reconstruct_(model, teacher, calls, SHORT.model_copy(update={"learning_rate": 0.2}))
     further = 0
     for name, layer in quantized_layers(model).items():
         quantizer = layer.weight_quantizers[0]
@@ -83,7 +83,7 @@ def test_weights_move_by_one_step_at_most():
 def test_both_parts_of_a_split_shortcut_are_learned():
     model, teacher, calls = quantized(build_unet, split=True)
     before = weights_of(model)
-    many = SHORT.model_copy(update={"iterations": 40, "learning_rate": 0.1})
+    many = SHORT.model_copy(update={"iterations": 8, "learning_rate": 0.3})
     reconstruct_(model, teacher, calls, many)
     layers = {n: each for n, each in quantized_layers(model).items() if len(each.parts) == 2}
     assert layers

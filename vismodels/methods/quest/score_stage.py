@@ -1,0 +1,178 @@
+"""Score the images of all quantized networks against those of the float one, on test prompts."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from vismodels.data.prompts import LabelledPrompt
+from vismodels.methods.quest.execute import execute_int8_
+from vismodels.methods.quest.images import Images, Judge, calls, closeness, generate
+from vismodels.methods.quest.quantize_stage import PromptsOf
+from vismodels.methods.quest.storage import resident_bytes
+from vismodels.methods.quest.workflow_config import ScoreConfig
+from vismodels.metrics.generation import FRECHET_FLOOR, frechet_distance
+from vismodels.metrics.quantized import RESIDENT_MB
+from vismodels.results import Score, Value
+
+STAGE = "quest_score"
+SHOWN = "shown.npz"
+FLOAT, OTHER_NOISE = "float", "other_noise"
+TIMED = 20  # images, one at a time
+Folders = Mapping[str, Mapping[int, Path]]  # arm -> seed -> folder of its denoiser
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Records, pictures to show, CPU seconds of an image."""
+
+    scores: list[Score]
+    shown: dict[str, NDArray[Any]]
+    timings: dict[str, float] = field(default_factory=dict)
+
+
+def score(
+    config: ScoreConfig,
+    load: Callable[[], Any],
+    load_denoiser: Callable[[Path], nn.Module],
+    judge: Judge,
+    prompts_of: PromptsOf,
+    *,
+    folders: Folders,
+    card: str,
+) -> Scored:
+    """Return the records of all arms on the test prompts.
+
+    Every seed has prompts and noise of its own, the same for all arms. Denoisers are read back from
+    the files that a user would get.
+
+    Args:
+        config: arms, sampling, counts.
+        load: returns the float pipeline.
+        load_denoiser: reads a quantized denoiser.
+        judge: of the images.
+        prompts_of: (part, count, seed) -> prompts.
+        folders: of the quantized denoisers.
+        card: of the prompts.
+    """
+    pipeline = load()
+    scores: list[Score] = []
+    shown: dict[str, NDArray[Any]] = {}
+    steps = (config.sampling.num_inference_steps, *config.sampling.other_steps)
+    for number, seed in enumerate(config.seeds[: max(arm.runs for arm in config.arms.values())]):
+        prompts = prompts_of("test", config.counts.test, seed)
+        denoisers = {arm: load_denoiser(of[seed]) for arm, of in folders.items() if seed in of}
+        for each in steps:
+            painter = _Painter(config, pipeline, judge, prompts, seed, each)
+            painted = {FLOAT: painter.images(), OTHER_NOISE: painter.images(noise="other")}
+            painted |= {arm: painter.images(denoiser) for arm, denoiser in denoisers.items()}
+            scores += _records(painter, painted, denoisers, card)
+            if number == 0 and each == steps[0]:
+                for name in (FLOAT, OTHER_NOISE, *config.shown.arms):
+                    first = painted[name].pixels[: config.shown.images].permute(0, 2, 3, 1)
+                    shown[name] = (first.numpy() * 255).round().clip(0, 255).astype(np.uint8)
+    return Scored(scores, shown, _timings(config, pipeline, load_denoiser, prompts_of, folders))
+
+
+@dataclass(frozen=True)
+class _Painter:
+    """Paints the same prompts from the same noise with one denoiser after another."""
+
+    config: ScoreConfig
+    pipeline: Any
+    judge: Judge
+    prompts: Sequence[LabelledPrompt]
+    seed: int
+    steps: int
+
+    def images(self, denoiser: nn.Module | None = None, noise: str = "same") -> Images:
+        """Return the images of a denoiser, or of the pipeline's own."""
+        made = calls(
+            self.prompts,
+            self.config.sampling,
+            "test images",
+            noise,
+            seed=self.seed,
+            steps=self.steps,
+        )
+        with exchanged(self.pipeline, self.config.component, denoiser):
+            return generate(self.pipeline, self.judge, made)
+
+
+@contextmanager
+def exchanged(pipeline: Any, component: str, denoiser: nn.Module | None) -> Iterator[None]:
+    """Let a pipeline use another denoiser inside the block; None for its own."""
+    own = getattr(pipeline, component)
+    try:
+        if denoiser is not None:
+            setattr(pipeline, component, denoiser)
+        yield
+    finally:
+        setattr(pipeline, component, own)
+
+
+def _records(
+    painter: _Painter,
+    painted: Mapping[str, Images],
+    denoisers: Mapping[str, nn.Module],
+    card: str,
+) -> list[Score]:
+    """Return a record of every set of images, against the float ones of the same noise."""
+    reference = painted[FLOAT]
+    scores = []
+    for name, images in painted.items():
+        values = closeness(images, reference, painter.prompts)
+        if name == OTHER_NOISE:
+            distance = frechet_distance(
+                images.reading.features.numpy(), reference.reading.features.numpy()
+            )
+            values.append(Value(FRECHET_FLOOR, distance))
+        else:
+            own = getattr(painter.pipeline, painter.config.component)
+            values.append(Value(RESIDENT_MB, resident_bytes(denoisers.get(name, own)) / 1e6))
+        scores.append(
+            Score(
+                stage=STAGE,
+                variant=name,
+                seed=painter.seed,
+                dataset={"card": card, "split": "test", "items": len(painter.prompts)},
+                values=values,
+                condition={"steps": painter.steps},
+            )
+        )
+    return scores
+
+
+def _timings(
+    config: ScoreConfig,
+    pipeline: Any,
+    load_denoiser: Callable[[Path], nn.Module],
+    prompts_of: PromptsOf,
+    folders: Folders,
+) -> dict[str, float]:
+    """Return CPU seconds of an image: float, simulated, and executed on 8-bit kernels."""
+    seed = config.seeds[0]
+    sampling = config.sampling
+    prompts = prompts_of("test", min(TIMED, config.counts.test), seed)
+
+    def seconds() -> float:
+        made = calls(prompts, sampling, "timed", seed=seed)
+        started = time.process_time()
+        for call in made:
+            pipeline(**call, output_type="latent")
+        return (time.process_time() - started) / len(prompts)
+
+    timings = {"cpu_seconds_per_image_float": seconds()}
+    for arm in config.shown.executed:
+        denoiser = load_denoiser(folders[arm][seed])
+        with exchanged(pipeline, config.component, denoiser):
+            timings[f"cpu_seconds_per_image_{arm}_simulated"] = seconds()
+            execute_int8_(denoiser)
+            timings[f"cpu_seconds_per_image_{arm}_int8"] = seconds()
+    return timings

@@ -1,0 +1,44 @@
+"""Choose the settings of one way to quantize, and make its networks for all seeds."""
+
+from quantized_pipelines import QuantizeStageConfig, load_quantized, save_denoiser
+from script_tools import stage
+
+from vismodels.data.array_files import write_arrays
+from vismodels.methods.quest.inspection import INSPECTED, inspect
+from vismodels.methods.quest.quantize_stage import (
+    arm_scores,
+    choose,
+    courses,
+    quantize_arm,
+    write_choice,
+)
+from vismodels.methods.quest.recipes import remove_checkpoints
+from vismodels.problems import of_problem
+
+with stage(snakemake, QuantizeStageConfig) as s:
+    config, name = s.config, s.wildcards["arm"]
+    made = load_quantized(
+        config.denoiser, config.scenes, s.input, data_root=s.params.data_root, device=s.device
+    )
+    settings, scores = choose(
+        config, made.load, made.judge, made.prompts_of, name=name, card=made.card
+    )
+    write_choice(s.folder, settings)
+    for number, seed in enumerate(config.seeds[: config.arm.runs]):
+        scratch = s.checkpoint_dir / f"seed{seed}"
+        quantized = quantize_arm(
+            config, made.load, made.prompts_of, settings, seed=seed, checkpoint_dir=scratch
+        )
+        folder = s.folder / f"seed{seed}"
+        denoiser = getattr(quantized.pipeline, config.component)
+        if number == 0:
+            write_arrays(s.folder / INSPECTED, inspect(config, name, quantized))
+        save_denoiser(denoiser, folder)
+        remove_checkpoints(scratch)
+        for stage_name, log in courses(quantized).items():
+            log.to_csv(s.folder / "courses" / f"{stage_name}_seed{seed}.csv")
+        s.timings[f"cpu_seconds_seed{seed}"] = quantized.seconds
+        scores += arm_scores(
+            quantized, name=name, card=made.card, seed=seed, settings=settings, folder=folder
+        )
+    s.write(of_problem(s.wildcards["problem"], scores))
