@@ -27,13 +27,14 @@ def module_name(path):
 def torch_free_modules():
     """Return the modules, with those inside packages, that every plan of the workflow loads."""
     wanted = tuple(f"vismodels.{name}" for name in TORCH_FREE)
+    configs = (".config", ".workflow_config")
     names = [module_name(path) for path in FILES]
     return [
         name
         for name in names
         if name in wanted
         or name.startswith(tuple(f"{package}." for package in wanted))
-        or (name.startswith("vismodels.methods.") and name.endswith(".config"))
+        or (name.startswith("vismodels.methods.") and name.endswith(configs))
     ]
 
 

@@ -1,10 +1,10 @@
-"""Prompts about a concept."""
+"""Prompts: of images with known content, and about a concept."""
 
 from dataclasses import replace
 
 import pytest
 
-from vismodels.data.prompts import ConceptPrompt, ConceptPrompts
+from vismodels.data.prompts import ConceptPrompt, ConceptPrompts, LabelledPrompt
 
 PROMPTS = ConceptPrompts(
     concept="star",
@@ -47,3 +47,8 @@ def test_labels_are_known_of_all_prompts_or_of_none():
         replace(PROMPTS, test=[ConceptPrompt("a dog with a star", "a dog", {"star": 1})])
     with pytest.raises(ValueError, match="together"):
         replace(PROMPTS, attribute="star")
+
+
+def test_what_an_image_should_show_may_be_unknown():
+    assert LabelledPrompt("a house").labels == {}
+    assert LabelledPrompt("a house", {"star": 0}) != LabelledPrompt("a house")

@@ -486,6 +486,12 @@ def test_there_is_no_difference_between_numbers_of_different_things(change, what
     assert note.text.endswith(f"; another {what} than ours, so no difference is given")
 
 
+def test_the_column_of_the_paper_says_what_the_paper_measured_if_it_is_not_ours():
+    column = {**PSNR_COLUMN, "paper": {**PAPER_COLUMN["paper"], "title": "SSIM"}}
+    table = build([row("ours", paper="net")], [column], [score("ours", 28.0)], [paper()])
+    assert [column.title for column in table.columns] == ["PSNR-Y", "SSIM, paper"]
+
+
 def test_a_missing_paper_table_prints_its_reason():
     entry = {"row": None, "column": None, "value": None, "reason": "table not readable"}
     table = beside(entry)

@@ -12,12 +12,14 @@ class LabelledPrompt:
     """A prompt, and what its image should show.
 
     Args:
-        text: the prompt.
+        text: the prompt; empty where nothing is asked for, or a class.
         labels: attribute -> label, where these are known; else empty.
+        class_label: what a model of classes is asked for in place of a text.
     """
 
     text: str
     labels: Mapping[str, int] = field(default_factory=dict)
+    class_label: int | None = None
 
 
 @dataclass(frozen=True)

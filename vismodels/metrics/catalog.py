@@ -52,6 +52,14 @@ from vismodels.metrics.published import (
     PUBLISHED_ACCURACY,
     PUBLISHED_F1,
 )
+from vismodels.metrics.quantized import (
+    AGREEMENT,
+    DENOISER_GBITOPS,
+    FILE_MB,
+    OUTPUT_ERROR,
+    RESIDENT_MB,
+    TUNED_SHARE,
+)
 from vismodels.metrics.refinement import F_MEASURE_PREDICTED, PSNR_PREDICTED
 from vismodels.metrics.restoration import EDGE_MSE, PSNR, SSIM
 from vismodels.metrics.scans import LESION_SCANS, LESION_SHARE, PATIENTS, SLICES
@@ -275,5 +283,11 @@ for _metric in (
     TRANSPORT_LOSS,
     FOLDED_DIFFERENCE,
     BOTH_REMOVED,
+    AGREEMENT,
+    TUNED_SHARE,
+    FILE_MB,
+    RESIDENT_MB,
+    DENOISER_GBITOPS,
+    OUTPUT_ERROR,
 ):
     METRICS.register(_metric.name, _metric)

@@ -36,7 +36,7 @@ RESIDENT_MB = Metric(
 )
 DENOISER_GBITOPS = Metric(
     "denoiser_gbitops",
-    "BitOPs",
+    "BitOPs of a call",
     unit="G",
     higher_is_better=False,
     protocol="MACs x weight bits x activation bits of one call of the denoiser for one image; "

@@ -84,7 +84,8 @@ def build_table(
         columns.append(_with_best(layout.rows, [e.ours for e in entries], head.higher_is_better))
         if column.paper is not None:
             about = f"as printed in {papers[column.paper.paper].reference}, {column.paper.table}"
-            heads.append(Column(f"{head.title}, paper", head.unit, about))
+            named = column.paper.title or head.title
+            heads.append(Column(f"{named}, paper", head.unit, about))
             columns.append([entry.paper for entry in entries])
         if any(entry.difference.value is not None for entry in entries):
             about = "only where data set, split and protocol are the same"

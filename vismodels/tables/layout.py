@@ -50,6 +50,7 @@ class PaperColumn(Config):
     paper: str
     table: str
     column: str
+    title: str | None = None  # of what the paper measured, if it is not what we did
 
 
 class LayoutColumn(Quantity):

@@ -75,7 +75,9 @@ def load_quantized(
 
         def prompts_of(part: str, count: int, seed: int) -> list[LabelledPrompt]:
             made = make_scenes(scenes, SPLITS[part], count, seed)
-            return [LabelledPrompt(each.attributes.caption, each.attributes.labels) for each in made]
+            return [
+                LabelledPrompt(each.attributes.caption, each.attributes.labels) for each in made
+            ]
 
         return Quantized(
             lambda: copy.deepcopy(loaded),
@@ -100,4 +102,4 @@ def save_denoiser(denoiser: Any, folder: Path) -> None:
 
 def load_denoiser(folder: Path, device: Any) -> Any:
     """Return a quantized denoiser from its folder."""
-    return AutoModel.from_pretrained(folder, local_files_only=True).to(device)
+    return AutoModel.from_pretrained(str(folder), local_files_only=True).to(device)

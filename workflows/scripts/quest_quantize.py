@@ -6,6 +6,7 @@ from script_tools import stage
 from vismodels.data.array_files import write_arrays
 from vismodels.methods.quest.inspection import INSPECTED, inspect
 from vismodels.methods.quest.quantize_stage import (
+    COURSES,
     arm_scores,
     choose,
     courses,
@@ -36,7 +37,7 @@ with stage(snakemake, QuantizeStageConfig) as s:
         save_denoiser(denoiser, folder)
         remove_checkpoints(scratch)
         for stage_name, log in courses(quantized).items():
-            log.to_csv(s.folder / "courses" / f"{stage_name}_seed{seed}.csv")
+            log.to_csv(s.folder / COURSES / f"{stage_name}_seed{seed}.csv")
         s.timings[f"cpu_seconds_seed{seed}"] = quantized.seconds
         scores += arm_scores(
             quantized, name=name, card=made.card, seed=seed, settings=settings, folder=folder

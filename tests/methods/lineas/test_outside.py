@@ -1,10 +1,8 @@
-import json
 import shutil
 
 import pytest
 import torch
 from diffusers import DDIMScheduler, EulerDiscreteScheduler, LCMScheduler
-from diffusers.utils import logging as diffusers_logging
 from huggingface_hub import constants
 from safetensors.torch import save_file
 from small_pipelines import PIPELINES, TARGET, build, call_of
@@ -93,26 +91,6 @@ def test_networks_have_the_type_that_is_asked_for(root, dtype):
     assert not any(part.training for part in networks)
 
 
-def test_loading_and_calling_show_no_bar_and_leave_the_libraries_bars_alone(root, capfd):
-    assert diffusers_logging.is_progress_bar_enabled()
-    pipeline = load(root)
-    pipeline(["a red ball"], output_type="latent", **call_of("sdxl"))
-    assert "it/s" not in "".join(capfd.readouterr())
-    assert diffusers_logging.is_progress_bar_enabled()
-
-
-def test_a_safety_checker_is_neither_needed_nor_loaded(root, tmp_path):
-    shutil.copytree(root / "sd", tmp_path / "sd")
-    path = tmp_path / "sd" / "model_index.json"
-    index = json.loads(path.read_text())
-    assert "safety_checker" in index
-    index["safety_checker"] = ["stable_diffusion", "StableDiffusionSafetyChecker"]
-    path.write_text(json.dumps(index | {"requires_safety_checker": True}))
-    pipeline = load(tmp_path, "sd")
-    assert pipeline.safety_checker is None
-    assert torch.equal(images(pipeline, "sd"), images(build("sd"), "sd"))
-
-
 def test_a_missing_folder_is_named_with_what_to_do(tmp_path):
     with pytest.raises(FileError, match=rf"{tmp_path}/models/x/y: no such folder; .*owner/name"):
         load(tmp_path, "models/x/y")
@@ -135,19 +113,6 @@ def test_pipelines_and_weights_of_the_hub_are_had_by_their_names(hub, tmp_path):
     assert torch.equal(images(pipeline, "sdxl"), images(build("sdxl"), "sdxl"))
     pipeline = load(tmp_path, "owner/sdxl", denoiser="owner/other:unet.bin")
     assert torch.equal(images(pipeline, "sdxl"), images(with_other_unet(), "sdxl"))
-
-
-def test_a_folder_of_something_else_is_refused(tmp_path):
-    (tmp_path / "owner" / "name").mkdir(parents=True)
-    with pytest.raises(FileError, match=r"owner/name holds no model_index\.json"):
-        load(tmp_path, "owner/name")
-
-
-def test_a_damaged_folder_is_refused(root, tmp_path):
-    shutil.copytree(root / "sd", tmp_path / "sd")
-    next((tmp_path / "sd" / "unet").glob("*.safetensors")).write_bytes(b"damaged")
-    with pytest.raises(FileError, match="sd cannot be loaded as a pipeline of diffusers"):
-        load(tmp_path, "sd")
 
 
 # --- other denoisers ---------------------------------------------------------------------------

@@ -5,7 +5,6 @@ import timm
 import torch
 from small_pipelines import clip as text_clip
 from small_pipelines import tokenizer
-from torch import nn
 from torch.nn import functional as F
 from torch.testing import assert_close
 from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPProcessor, CLIPVisionConfig
@@ -13,6 +12,7 @@ from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPProcesso
 from vismodels.data.prompts import ConceptPrompt, ConceptPrompts
 from vismodels.methods.lineas.readers import ClipReader, JudgeReader, load_clip_reader
 from vismodels.metrics.steering import CLIP_SCORE, CONCEPT_PRESENCE
+from vismodels.nn.timm_features import TimmFeatures
 
 EDGE = 8  # of what the small CLIP sees
 PICTURES = torch.zeros(2, 3, 4, 4)
@@ -118,9 +118,8 @@ def network():
 
 @pytest.fixture
 def reader(clip, processor, network):
-    return ClipReader(
-        clip, processor, network, mean=(0.1, 0.2, 0.3), deviation=(0.5, 0.6, 0.7), edge=32
-    )
+    features = TimmFeatures(network, mean=(0.1, 0.2, 0.3), deviation=(0.5, 0.6, 0.7), edge=32)
+    return ClipReader(clip, processor, features)
 
 
 @pytest.fixture(params=[(16, 16), (12, 20), (40, 9)], ids=str)
@@ -194,13 +193,9 @@ def test_published_networks_are_prepared_for_as_their_configurations_say(
     monkeypatch.setattr(timm, "create_model", create)
     reader = load_clip_reader(str(tmp_path), "test_resnet")
     assert asked == [("test_resnet", True)]
-    assert reader.edge == 160
-    assert reader.mean.flatten().tolist() == reader.deviation.flatten().tolist() == [0.5] * 3
     assert not any(part.training for part in (reader.clip, reader.features))
-    assert isinstance(reader.features.get_classifier(), nn.Identity)
-    direct = ClipReader(
-        clip, processor, create("test_resnet", True, num_classes=0),
-        mean=(0.5,) * 3, deviation=(0.5,) * 3, edge=160,
-    )  # fmt: skip
+    network = create("test_resnet", True, num_classes=0)
+    features = TimmFeatures(network, mean=(0.5,) * 3, deviation=(0.5,) * 3, edge=160)
+    direct = ClipReader(clip, processor, features)
     assert_close(read(reader, images).presence, read(direct, images).presence)
     assert_close(read(reader, images).features, read(direct, images).features)

@@ -10,7 +10,7 @@ from vismodels.methods.quest.config import (
     FinetuningConfig,
     QuantizationSettings,
 )
-from vismodels.methods.quest.finetuning import Targets, finetune_
+from vismodels.methods.quest.finetuning import finetune_, teacher_outputs
 from vismodels.methods.quest.quantize import activation_quantizers, quantize_, quantized_layers
 from vismodels.methods.quest.tuned import SCALES
 from vismodels.training import loop
@@ -40,8 +40,10 @@ def state_of(model):
     return {name: each.clone() for name, each in model.state_dict().items()}
 
 
-@pytest.mark.parametrize("build", [build_unet, build_dit])
-@pytest.mark.parametrize("variant", ["selective", "full"])
+@pytest.mark.parametrize(
+    ("build", "variant"),
+    [(build_unet, "selective"), (build_dit, "selective"), (build_dit, "full")],
+)
 def test_the_output_comes_nearer_to_the_teachers(build, variant):
     model, teacher, calls = calibrated(build)
     before = error_of(model, teacher, calls)
@@ -85,24 +87,40 @@ def test_the_sum_of_terms_is_the_papers():
     assert curves["loss"] == pytest.approx(curves["local"] + curves["global"])
 
 
-def test_the_first_global_term_is_the_error_of_the_batch():
+@pytest.mark.parametrize("variant", ["selective", "tla"])
+def test_the_first_global_term_is_the_error_of_the_batch(variant):
     model, teacher, calls = calibrated()
-    draws = []
-    plain = Targets.outputs
-
-    class Spied(Targets):
-        def outputs(self, places):
-            draws.append(places)
-            return plain(self, places)
-
-    start = copy.deepcopy(model)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("vismodels.methods.quest.finetuning.Targets", Spied)
-        (report,) = finetune_(model, teacher, calls, tuning("selective", 1))
-    batch = calls.select(draws[0])
-    assert report.log.curves["global"][0] == pytest.approx(
-        error_of(start, teacher, batch), rel=1e-4
+    start, batches = copy.deepcopy(model), []
+    model.register_forward_pre_hook(
+        lambda _, args, kwargs: batches.append(kwargs["hidden_states"]), with_kwargs=True
     )
+    (report,) = finetune_(model, teacher, calls, tuning(variant, 1))
+    rows = [
+        next(i for i, each in enumerate(calls.inputs["hidden_states"]) if torch.equal(each, x))
+        for x in batches[0]
+    ]
+    expected = error_of(start, teacher, calls.select(torch.tensor(rows)))
+    weight = 2 if variant == "tla" else 1
+    assert report.log.curves["global"][0] == pytest.approx(weight * expected, rel=1e-4)
+
+
+def test_outputs_computed_beforehand_stand_for_the_teacher():
+    found = []
+    for beforehand in (False, True):
+        model, teacher, calls = calibrated()
+        source = teacher_outputs(teacher, calls, 8) if beforehand else teacher
+        finetune_(model, source, calls, tuning("selective", 3))
+        found.append(state_of(model))
+    assert all(torch.equal(each, found[1][name]) for name, each in found[0].items())
+
+
+def test_outputs_that_do_not_fit_are_refused():
+    model, teacher, calls = calibrated()
+    outputs = teacher_outputs(teacher, calls)
+    with pytest.raises(ValueError, match="tla compares outputs of layers"):
+        finetune_(model, outputs, calls, tuning("tla", 1))
+    with pytest.raises(ValueError, match="each of 20 samples of the pool, got 19"):
+        finetune_(model, outputs[1:], calls, tuning("selective", 1))
 
 
 def test_everything_else_is_frozen_and_has_its_gradient_switch_back():

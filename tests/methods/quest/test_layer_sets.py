@@ -1,6 +1,6 @@
 import pytest
 import torch
-from diffusers import UNet2DConditionModel
+from diffusers import UNet2DConditionModel, UNet2DModel
 from small_denoisers import build_dit, build_unet, calls_of
 from torch import nn
 
@@ -80,3 +80,20 @@ def test_shares_are_the_same_before_and_after_quantization():
     before = {name: shares(model, sets) for name, sets in LAYER_SETS.items()}
     quantize_(model, PRESETS["w4a4"], find_splits(model, **calls_of(model).arguments()))
     assert {name: shares(model, sets) for name, sets in LAYER_SETS.items()} == before
+
+
+@pytest.mark.parametrize("name", LAYER_SETS)
+def test_attention_of_unconditional_networks_is_sensitive(name):
+    """Their queries, keys and values are what the published code tunes; they have no block."""
+    model = UNet2DModel(
+        block_out_channels=(8, 8),
+        layers_per_block=1,
+        down_block_types=("DownBlock2D", "AttnDownBlock2D"),
+        up_block_types=("AttnUpBlock2D", "UpBlock2D"),
+        norm_num_groups=2,
+    )
+    found = select_layers(model, LAYER_SETS[name].sensitive)
+    inside = {"to_q", "to_k", "to_v", *(["to_out.0"] if name == "wide" else [])}
+    places = ("down_blocks.1", "mid_block", "up_blocks.0")
+    assert {f"{place}.attentions.0.{each}" for place in places for each in inside} <= set(found)
+    assert {layer.partition(".to_")[2] for layer in found} == {each[3:] for each in inside}

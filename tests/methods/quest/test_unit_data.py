@@ -8,13 +8,13 @@ from torch import nn
 from vismodels.methods.quest.calibration import calibrate_
 from vismodels.methods.quest.config import QuantizationSettings
 from vismodels.methods.quest.quantize import quantize_
+from vismodels.methods.quest.unit_data import calls_of as unit_calls
 from vismodels.methods.quest.unit_data import (
     layer_inputs,
     output_tensor,
     outputs_of,
     watch_outputs,
 )
-from vismodels.methods.quest.unit_data import calls_of as unit_calls
 from vismodels.methods.quest.units import find_units
 from vismodels.nn.hooks import capture
 

@@ -6,28 +6,23 @@ pipeline they belong to, and need a scheduler of their own.
 
 import pickle
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteScheduler
 from diffusers.schedulers.scheduling_lcm import LCMScheduler
-from diffusers.utils import logging as diffusers_logging
 from huggingface_hub import hf_hub_download
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
-from transformers.utils import logging as transformers_logging
 
-from vismodels.files import FileError, read_json
+from vismodels.diffusion.published import REPOSITORY, load_pipeline
+from vismodels.files import FileError
 from vismodels.methods.lineas.config import OutsidePipeline
 
-INDEX = "model_index.json"
 DENOISERS = ("unet", "transformer")  # what pipelines call it
-_REPOSITORY = r"[\w.-]+/[\w.-]+"
 _SHOWN = 3  # names of tensors in an error
 
 
@@ -47,53 +42,11 @@ def load_outside_pipeline(
     Raises:
         FileError: if the folder, the repository or the file cannot be had, or weights do not fit.
     """
-    folder = _find_folder(config.source, data_root)
-    checker: dict[str, Any] = {"safety_checker": None, "requires_safety_checker": False}
-    with _without_bars():
-        try:
-            index = folder / INDEX if folder else hf_hub_download(config.source, INDEX)
-            pipeline: Any = DiffusionPipeline.from_pretrained(
-                config.source if folder is None else folder,
-                dtype=getattr(torch, config.dtype),
-                use_safetensors=True,
-                local_files_only=folder is not None,
-                **(checker if "safety_checker" in read_json(index) else {}),
-            )
-        except (OSError, RuntimeError, ValueError, SafetensorError) as error:
-            raise FileError(
-                f"{folder or config.source} cannot be loaded as a pipeline of diffusers: {error}; "
-                f"{_how_to_get(config.source, data_root)}"
-            ) from error
-        if config.denoiser is not None:
-            _load_denoiser(pipeline, config.denoiser, data_root)
+    pipeline = load_pipeline(config.source, data_root, getattr(torch, config.dtype))
+    if config.denoiser is not None:
+        _load_denoiser(pipeline, config.denoiser, data_root)
     pipeline.scheduler = _build_scheduler(config, pipeline.scheduler)
-    pipeline.set_progress_bar_config(disable=True)
     return pipeline.to(device)
-
-
-def _find_folder(source: str, data_root: Path) -> Path | None:
-    """Return the local folder of a pipeline; None for a repository of the hub."""
-    folder = data_root / source
-    if folder.is_dir():
-        if not (folder / INDEX).is_file():
-            raise FileError(
-                f"{folder} holds no {INDEX}, so it is no pipeline of diffusers; give a folder "
-                "written by save_pretrained"
-            )
-        return folder
-    if not re.fullmatch(_REPOSITORY, source):
-        raise FileError(f"{folder}: no such folder; {_how_to_get(source, data_root)}")
-    return None
-
-
-def _how_to_get(source: str, data_root: Path) -> str:
-    """Return what to do about a pipeline that is not there."""
-    if not re.fullmatch(_REPOSITORY, source):
-        return "give a folder written by save_pretrained, or a repository of the hub (owner/name)"
-    return (
-        f"without a network, put the pipeline into {data_root / source} (where there is one: "
-        f"hf download {source} --local-dir {source})"
-    )
 
 
 def _load_denoiser(pipeline: Any, weights: str, data_root: Path) -> None:
@@ -131,7 +84,7 @@ def _find_weights(weights: str, data_root: Path) -> Path:
     local = data_root / (f"{repository}/{name}" if name else weights)
     if local.is_file():
         return local
-    if not name or not re.fullmatch(_REPOSITORY, repository):
+    if not name or not re.fullmatch(REPOSITORY, repository):
         raise FileError(
             f"{local}: no such file; give a file of weights, or one of the hub as owner/name:file"
         )
@@ -167,17 +120,3 @@ def _build_scheduler(config: OutsidePipeline, own: Any) -> Any:
     if config.scheduler == "euler_trailing":
         return EulerDiscreteScheduler.from_config(own.config, timestep_spacing="trailing")
     return own
-
-
-@contextmanager
-def _without_bars() -> Iterator[None]:
-    """Switch the progress bars of loading off while the block runs."""
-    libraries: tuple[Any, ...] = (diffusers_logging, transformers_logging)
-    shown = [library for library in libraries if library.is_progress_bar_enabled()]
-    for library in shown:
-        library.disable_progress_bar()
-    try:
-        yield
-    finally:
-        for library in shown:
-            library.enable_progress_bar()

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from vismodels.data.prompts import ConceptPrompt, ConceptPrompts
 from vismodels.metrics.steering import CLIP_SCORE, CONCEPT_PRESENCE
 from vismodels.nn.modes import evaluation_mode
+from vismodels.nn.timm_features import load_timm_features
 from vismodels.results import Metric
 
 
@@ -106,30 +107,17 @@ class ClipReader:
     Args:
         clip: a `CLIPModel` of transformers.
         processor: its `CLIPProcessor`.
-        features: a network of timm without classes, (N, 3, h, w) -> (N, F).
-        mean: of the channels it expects, with images in [0, 1].
-        deviation: of the channels it expects.
-        edge: h and w in pixels.
+        features: (N, 3, H, W) images in [0, 1] -> (N, F).
         batch_size: images at a time.
     """
 
     presence_metric = CLIP_SCORE
 
     def __init__(
-        self,
-        clip: Any,
-        processor: Any,
-        features: nn.Module,
-        *,
-        mean: Sequence[float],
-        deviation: Sequence[float],
-        edge: int,
-        batch_size: int = 16,
+        self, clip: Any, processor: Any, features: nn.Module, *, batch_size: int = 16
     ) -> None:
         self.clip, self.processor, self.features = clip.eval(), processor, features.eval()
-        self.mean = torch.tensor(mean).view(3, 1, 1)
-        self.deviation = torch.tensor(deviation).view(3, 1, 1)
-        self.edge, self.batch_size = edge, batch_size
+        self.batch_size = batch_size
 
     @torch.no_grad()
     def read(
@@ -146,14 +134,8 @@ class ClipReader:
                 inputs = self.processor(images=pictures, return_tensors="pt").to(device)
                 seen = _embedding(self.clip.get_image_features(**inputs))
                 scores.append(F.cosine_similarity(seen, text).float().cpu())
-                features.append(self.features(self._prepared(part).to(device)).float().cpu())
+                features.append(self.features(part.to(device)).float().cpu())
         return Reading(torch.cat(scores), None, torch.cat(features))
-
-    def _prepared(self, images: Tensor) -> Tensor:
-        resized = F.interpolate(
-            images, size=(self.edge, self.edge), mode="bicubic", antialias=True
-        ).clamp(0, 1)
-        return (resized - self.mean) / self.deviation
 
 
 def load_clip_reader(clip: str, features: str, device: torch.device | str = "cpu") -> ClipReader:
@@ -163,21 +145,17 @@ def load_clip_reader(clip: str, features: str, device: torch.device | str = "cpu
         clip: a CLIP model of transformers: repository or folder.
         features: a pretrained network of timm.
         device: where to compute.
+
+    Raises:
+        FileError: if the network of timm cannot be had.
     """
-    import timm
-    from timm.data.config import resolve_model_data_config
     from transformers import CLIPModel, CLIPProcessor
 
-    network: Any = timm.create_model(features, pretrained=True, num_classes=0)
-    data = resolve_model_data_config(network)  # type: ignore[no-untyped-call]
     model: Any = CLIPModel.from_pretrained(clip)
     return ClipReader(
         model.to(device),
         CLIPProcessor.from_pretrained(clip),
-        network.to(device),
-        mean=data["mean"],
-        deviation=data["std"],
-        edge=data["input_size"][-1],
+        load_timm_features(features, device),
     )
 
 

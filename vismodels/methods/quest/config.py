@@ -139,17 +139,24 @@ class LayerSets(Config):
 _TIME_PROJECTIONS = (r".*\.time_emb_proj", r".*\.norm\d?\.linear", "proj_out_1")
 _TIME_EMBEDDINGS = (r"time_embedding\.linear_\d", r".*\.timestep_embedder\.linear_\d")
 _FEED_FORWARD = (r".*\.ff\.net\..*",)
-# paper: the time embedding too, and attention. code: as published for Stable Diffusion, where the
-# shared time embedding is never tuned. wide: everything in transformer blocks.
+_PLAIN_ATTENTION = (r".*\.attentions\.\d+\.to_[qkv]",)  # of unconditional UNets, without a block
+# paper: the time embedding too, and attention. code: as published for Stable Diffusion and for
+# unconditional networks; the shared time embedding is never tuned. wide: everything in transformer
+# blocks.
 LAYER_SETS = {
     "paper": LayerSets(
         temporal=(*_TIME_PROJECTIONS, *_TIME_EMBEDDINGS),
-        sensitive=(r".*\.attn1\.to_[qkv]", r".*\.attn2\.to_q", *_FEED_FORWARD),
+        sensitive=(
+            r".*\.attn1\.to_[qkv]",
+            r".*\.attn2\.to_q",
+            *_FEED_FORWARD,
+            *_PLAIN_ATTENTION,
+        ),
     ),
-    "code": LayerSets(temporal=_TIME_PROJECTIONS, sensitive=_FEED_FORWARD),
+    "code": LayerSets(temporal=_TIME_PROJECTIONS, sensitive=(*_FEED_FORWARD, *_PLAIN_ATTENTION)),
     "wide": LayerSets(
         temporal=(*_TIME_PROJECTIONS, *_TIME_EMBEDDINGS),
-        sensitive=(r".*\.attn\d\.to_.*", *_FEED_FORWARD),
+        sensitive=(r".*\.attn\d\.to_.*", r".*\.attentions\.\d+\.to_.*", *_FEED_FORWARD),
     ),
 }
 LayerSetName = Literal["paper", "code", "wide"]

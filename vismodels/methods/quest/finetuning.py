@@ -52,7 +52,7 @@ class StageReport:
 
 def finetune_(
     model: nn.Module,
-    teacher: nn.Module,
+    teacher: nn.Module | Tensor,
     pool: CalibrationSet,
     config: FinetuningConfig = FinetuningConfig(),  # noqa: B008 (frozen)
     *,
@@ -65,28 +65,29 @@ def finetune_(
 
     Args:
         model: quantized and calibrated; changed in place.
-        teacher: the float network, with modules of the same names. Without local losses it runs
-            once over the pool.
+        teacher: the float network, with modules of the same names, which runs once over the pool
+            if there are no local losses; or what it puts out for the pool, as `teacher_outputs`
+            returns it, if there are none.
         pool: inputs of the float network.
         config: variant, layers, budget.
         seed: of the batches.
         sample_weights: (N,), of the samples' errors of the output; `objective.epsilon_weights` for
             `prediction: epsilon`, which needs them.
-        checkpoint_dir: scratch folder; an interrupted finetuning goes on from it bit by bit. Once the
-            results are written, `recipes.remove_checkpoints` clears it.
+        checkpoint_dir: scratch folder; an interrupted finetuning goes on from it bit by bit;
+            `recipes.remove_checkpoints` clears it once results are written.
         checkpoint_every: iterations between checkpoints.
 
     Raises:
-        ValueError: if patterns fit no layer, or weights are missing, not wanted or not one for
-            each sample.
+        ValueError: if patterns fit no layer; if outputs or weights are missing, not wanted or not
+            one for each sample.
         FloatingPointError: for a loss that is not finite.
     """
     _check_weights(config, sample_weights, len(pool))
     folder = None if checkpoint_dir is None else Path(checkpoint_dir)
     reports = []
     stages = zip(config.stages, config.stage_iterations, strict=True)
-    with evaluation_mode(model), evaluation_mode(teacher):
-        targets = Targets(teacher, pool, config.batch_size, sample_weights)
+    targets = _targets(teacher, pool, config, sample_weights)
+    with evaluation_mode(model):
         for stage, iterations in stages:
             own = None if folder is None else folder / stage.name
             draws = generator(seed, "quest", "finetuning", stage.name)
@@ -95,43 +96,40 @@ def finetune_(
     return tuple(reports)
 
 
+@torch.no_grad()
+def teacher_outputs(teacher: nn.Module, pool: CalibrationSet, batch_size: int = 32) -> Tensor:
+    """Return what a denoiser puts out for all samples of a pool, (N, ...), on the CPU."""
+    with evaluation_mode(teacher):
+        calls = (batch.arguments(like=teacher) for batch in pool.batches(batch_size))
+        return torch.cat([output_tensor(teacher(**call)).cpu() for call in calls])
+
+
+@dataclass(frozen=True)
 class Targets:
     """What the float network puts out for the samples of a pool.
 
     Args:
-        teacher: the float network.
         pool: its inputs.
-        batch_size: samples in a call.
+        outputs: (N, ...); None: computed with those of layers when they are asked for.
+        teacher: the float network; None: only its outputs are known.
         weights: (N,), of the samples; None: all 1.
     """
 
-    def __init__(
-        self,
-        teacher: nn.Module,
-        pool: CalibrationSet,
-        batch_size: int,
-        weights: Tensor | None = None,
-    ) -> None:
-        self.teacher, self.pool, self.batch_size, self.weights = teacher, pool, batch_size, weights
-        self._outputs: Tensor | None = None
+    pool: CalibrationSet
+    outputs: Tensor | None
+    teacher: nn.Module | None
+    weights: Tensor | None
 
     @torch.no_grad()
-    def outputs(self, places: Tensor) -> Tensor:
-        """Return the outputs, (B, ...), at these places, (B,); all are computed once."""
-        if self._outputs is None:
-            calls = (
-                batch.arguments(like=self.teacher) for batch in self.pool.batches(self.batch_size)
-            )
-            self._outputs = torch.cat([output_tensor(self.teacher(**call)).cpu() for call in calls])
-        return self._outputs[places]
-
-    @torch.no_grad()
-    def layer_outputs(
-        self, places: Tensor, layers: tuple[str, ...]
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the outputs, and those of layers by their names, computed now."""
-        with capture(self.teacher, layers) as seen:
-            call = self.pool.select(places).arguments(like=self.teacher)
+    def at(self, places: Tensor, layers: tuple[str, ...]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the outputs, (B, ...), at these places, (B,), and those of layers by names."""
+        if self.outputs is not None and not layers:
+            return self.outputs[places], {}
+        assert self.teacher is not None
+        call = self.pool.select(places).arguments(like=self.teacher)
+        with ExitStack() as stack:
+            stack.enter_context(evaluation_mode(self.teacher))
+            seen = stack.enter_context(capture(self.teacher, layers)) if layers else {}
             output = output_tensor(self.teacher(**call))
         return output, dict(seen)
 
@@ -191,7 +189,7 @@ def _step(
     iterations: int,
 ) -> Callable[[Tensor], Mapping[str, float]]:
     objective = Objective(stage.local, stage.global_weight, stage.global_per_layer)
-    watched = tuned.layers if stage.local != "none" or stage.global_per_layer else ()
+    watched = tuned.layers if _watches(stage) else ()
     schedule = warmup_cosine(optimizer, iterations) if stage.schedule == "cosine" else None
 
     def step(places: Tensor) -> Mapping[str, float]:
@@ -199,15 +197,13 @@ def _step(
             schedule.step_update(state.iteration)
         call = targets.pool.select(places).arguments(like=model)
         weights = None if targets.weights is None else targets.weights[places]
-        if watched:
-            target, layer_targets = targets.layer_outputs(places, watched)
-            with capture(model, watched) as seen:
-                output = output_tensor(model(**call))
-            terms = objective(output, target, dict(seen), layer_targets, _like(weights, output))
-        else:
+        target, layer_targets = targets.at(places, watched)
+        with ExitStack() as stack:
+            seen = stack.enter_context(capture(model, watched)) if watched else {}
             output = output_tensor(model(**call))
-            target = targets.outputs(places).to(output)
-            terms = objective(output, target, weights=_like(weights, output))
+        terms = objective(
+            output, target.to(output), dict(seen), layer_targets, _like(weights, output)
+        )
         optimizer.zero_grad()
         terms["loss"].backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -235,6 +231,33 @@ def _batches(
 
 def _like(weights: Tensor | None, output: Tensor) -> Tensor | None:
     return None if weights is None else weights.to(output)
+
+
+def _watches(stage: TuningStage) -> bool:
+    """Return whether a stage looks at the outputs of layers."""
+    return stage.local != "none" or stage.global_per_layer
+
+
+def _targets(
+    teacher: nn.Module | Tensor,
+    pool: CalibrationSet,
+    config: FinetuningConfig,
+    weights: Tensor | None,
+) -> Targets:
+    watches = [_watches(stage) for stage in config.stages]
+    if isinstance(teacher, nn.Module):
+        once = None if all(watches) else teacher_outputs(teacher, pool, config.batch_size)
+        return Targets(pool, once, teacher, weights)
+    if any(watches):
+        raise ValueError(
+            f"{config.variant} compares outputs of layers, which outputs of the network do not "
+            "tell; give the float network itself"
+        )
+    if len(teacher) != len(pool):
+        raise ValueError(
+            f"expected an output for each of {len(pool)} samples of the pool, got {len(teacher)}"
+        )
+    return Targets(pool, teacher, None, weights)
 
 
 def _check_weights(config: FinetuningConfig, weights: Tensor | None, count: int) -> None:

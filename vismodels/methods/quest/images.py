@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -55,7 +56,7 @@ def calls(
     An image depends on its prompt, its number and the names, not on the batch it is made in.
 
     Args:
-        prompts: one for each image; their texts are left out where all are empty.
+        prompts: one for each image: classes, or texts, which are left out where all are empty.
         sampling: steps, guidance, images in one call.
         names: what the images are for.
         seed: of the noise.
@@ -69,7 +70,10 @@ def calls(
             "num_inference_steps": steps or sampling.num_inference_steps,
             "generator": [torch.Generator().manual_seed(each) for each in seeds[part]],
         }
-        if any(prompt.text for prompt in prompts):
+        classes = [prompt.class_label for prompt in prompts[part] if prompt.class_label is not None]
+        if classes:
+            call |= {"class_labels": classes, "guidance_scale": sampling.guidance_scale}
+        elif any(prompt.text for prompt in prompts):
             call["prompt"] = [prompt.text for prompt in prompts[part]]
             call["guidance_scale"] = sampling.guidance_scale
         else:
@@ -80,14 +84,13 @@ def calls(
 
 def generate(pipeline: Any, judge: Judge, arguments: Sequence[Mapping[str, Any]]) -> Images:
     """Return the images of these calls of a pipeline, and what the judge reads in them."""
-    parts = [pipeline(**call, output_type="pt", return_dict=False)[0] for call in arguments]
-    pixels = torch.cat([part.float().cpu() for part in parts])
+    # Not "pt": the pipelines of latent diffusion give arrays whatever is asked for.
+    parts = [pipeline(**call, output_type="np", return_dict=False)[0] for call in arguments]
+    pixels = torch.from_numpy(np.concatenate(parts)).float().permute(0, 3, 1, 2).contiguous()
     return Images(pixels, judge.read(pixels))
 
 
-def closeness(
-    images: Images, reference: Images, prompts: Sequence[LabelledPrompt]
-) -> list[Value]:
+def closeness(images: Images, reference: Images, prompts: Sequence[LabelledPrompt]) -> list[Value]:
     """Return how close images are to those of the float model, and how well they show the prompts.
 
     Args:
@@ -98,9 +101,7 @@ def closeness(
     names = [f"{number:04d}" for number in range(len(prompts))]
     difference = 2 * (images.pixels - reference.pixels)  # values in [-1, 1]
     mse = difference.square().mean((1, 2, 3)).tolist()
-    distance = frechet_distance(
-        images.reading.features.numpy(), reference.reading.features.numpy()
-    )
+    distance = frechet_distance(images.reading.features.numpy(), reference.reading.features.numpy())
     values = [
         Value(FRECHET_DISTANCE, distance),
         mean_value(IMAGE_MSE, {n: round(v, 6) for n, v in zip(names, mse, strict=True)}),
@@ -109,7 +110,7 @@ def closeness(
     if known:
         same = torch.stack([read[name] == known[name] for name in known]).all(0)
         values.append(Value(AGREEMENT, 100 * same.float().mean().item()))
-    if prompts[0].labels:
+    if known and prompts[0].labels:
         told = {name: torch.tensor([p.labels[name] for p in prompts]) for name in read}
         right = {name: (read[name] == told[name]).float().mean().item() for name in told}
         values += [

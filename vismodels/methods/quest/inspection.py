@@ -21,6 +21,7 @@ from vismodels.methods.quest.workflow_config import QuantizeConfig
 BINS = 80
 SHOWN_INPUTS = 64  # of the validation inputs, from all timesteps
 INSPECTED = "inspected.npz"
+SENSITIVITY, HISTOGRAM = "sensitivity", "histogram"  # what begins the names in it
 WIDE = "ff.net.2"  # ends the names of layers whose inputs the paper shows
 
 
@@ -40,11 +41,11 @@ def inspect(config: QuantizeConfig, name: str, made: QuantizedArm) -> dict[str, 
     one = made.inputs.select(torch.arange(0, count, max(count // SHOWN_INPUTS, 1)))
     if name == config.sensitivity:
         for layer, error in layer_sensitivity(made.denoiser, made.teacher, one).items():
-            arrays[f"sensitivity/{layer}"] = np.array(error)
+            arrays[f"{SENSITIVITY}/{layer}"] = np.array(error)
     if name in config.histograms:
         layers = [layer for layer in quantized_layers(made.denoiser) if layer.endswith(WIDE)]
         for layer, histogram in activation_histograms(made.denoiser, one, layers).items():
-            arrays[f"histogram/{layer}"] = histogram
+            arrays[f"{HISTOGRAM}/{layer}"] = histogram
     return arrays
 
 
@@ -109,7 +110,6 @@ def activation_histograms(
             handle.remove()
     result = {}
     for name in layers:
-        counts, edges = np.histogram(seen[name].float().numpy().ravel(), BINS)
+        counts, edges = np.histogram(seen[name].double().cpu().numpy().ravel(), BINS)
         result[name] = np.stack([edges[:-1], counts / counts.sum()])
     return result
-

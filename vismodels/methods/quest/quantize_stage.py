@@ -28,6 +28,7 @@ from vismodels.training.log import ScalarLog
 
 STAGE = "quest_quantize"
 CHOICE = "choice.json"
+COURSES = "courses"  # folder of the curves of finetuning
 PromptsOf = Callable[[str, int, int], list[LabelledPrompt]]  # part, count, seed
 
 
@@ -181,15 +182,11 @@ def arm_scores(
         folder: where it was saved.
     """
     shares = [100 * stage.share for stage in made.report.stages]
-    common: dict[str, Any] = {
-        "stage": STAGE,
-        "variant": name,
-        "seed": seed,
-        "dataset": {"card": card, "split": "train"},
-    }
+    common: dict[str, Any] = {"stage": STAGE, "variant": name, "seed": seed}
     return [
         Score(
             **common,
+            dataset={"card": card, "split": "train"},
             values=[
                 Value(FILE_MB, file_bytes(folder) / 1e6),
                 Value(TUNED_SHARE, max(shares, default=0.0)),
@@ -199,7 +196,12 @@ def arm_scores(
             condition={"what": "size", "settings": settings},
         ),
         *(
-            Score(**common, values=[Value(OUTPUT_ERROR, error)], condition={"timestep": timestep})
+            Score(
+                **common,
+                dataset={"card": card, "split": "validation"},
+                values=[Value(OUTPUT_ERROR, error)],
+                condition={"timestep": timestep},
+            )
             for timestep, error in made.errors.items()
         ),
     ]
@@ -221,7 +223,7 @@ def output_errors(
             network(**batch.arguments(like=teacher), return_dict=False)[0].float()
             for network in (model, teacher)
         )
-        for timestep in batch.timesteps.unique().tolist():
+        for timestep in torch.unique(batch.timesteps).tolist():
             own = batch.timesteps == timestep
             found = errors.setdefault(int(timestep), [0.0, 0.0])
             found[0] += (ours[own] - theirs[own]).square().sum().item()
@@ -276,5 +278,5 @@ def _inputs(
     prompts = prompts_of(part, getattr(config.counts, part), seed)
     arguments = calls(prompts, config.sampling, part, seed=seed)
     latent = [{**call, "output_type": "latent"} for call in arguments]
-    return collect(pipeline, latent, component=config.component)
-
+    kept = config.sampling.kept_steps
+    return collect(pipeline, latent, component=config.component, kept_steps=kept)

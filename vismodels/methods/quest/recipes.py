@@ -69,8 +69,8 @@ def quantize_pipeline_(
         pool: inputs for finetuning; None: those of the calibration.
         component: the denoiser's name: `unet`, or `transformer`.
         seed: of batches.
-        checkpoint_dir: scratch folder; the same call goes on where an interrupted one ended. Clear it
-            with `remove_checkpoints` once the result is written.
+        checkpoint_dir: scratch folder; the same call goes on where an interrupted one ended;
+            `remove_checkpoints` clears it once results are written.
 
     Raises:
         ValueError: as the steps do, or for `prediction: epsilon` without a scheduler.

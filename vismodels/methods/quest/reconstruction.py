@@ -68,8 +68,8 @@ def reconstruct_(
         calibration: inputs of the float network.
         config: budget and loss.
         seed: of the batches.
-        checkpoint_dir: scratch folder; an interrupted reconstruction goes on from it bit by bit. Once the
-            results are written, `recipes.remove_checkpoints` clears it.
+        checkpoint_dir: scratch folder; an interrupted reconstruction goes on from it bit by bit;
+            `recipes.remove_checkpoints` clears it once results are written.
         checkpoint_every: iterations between checkpoints.
 
     Returns:

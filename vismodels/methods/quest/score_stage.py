@@ -16,15 +16,15 @@ from vismodels.methods.quest.execute import execute_int8_
 from vismodels.methods.quest.images import Images, Judge, calls, closeness, generate
 from vismodels.methods.quest.quantize_stage import PromptsOf
 from vismodels.methods.quest.storage import resident_bytes
-from vismodels.methods.quest.workflow_config import ScoreConfig
+from vismodels.methods.quest.workflow_config import RESERVED, ScoreConfig
 from vismodels.metrics.generation import FRECHET_FLOOR, frechet_distance
 from vismodels.metrics.quantized import RESIDENT_MB
 from vismodels.results import Score, Value
 
 STAGE = "quest_score"
 SHOWN = "shown.npz"
-FLOAT, OTHER_NOISE = "float", "other_noise"
-TIMED = 20  # images, one at a time
+FLOAT, OTHER_NOISE, PROMPTS = RESERVED
+TIMED = 20  # images, at most
 Folders = Mapping[str, Mapping[int, Path]]  # arm -> seed -> folder of its denoiser
 
 
@@ -74,9 +74,11 @@ def score(
             painted |= {arm: painter.images(denoiser) for arm, denoiser in denoisers.items()}
             scores += _records(painter, painted, denoisers, card)
             if number == 0 and each == steps[0]:
+                first = prompts[: config.shown.images]
+                shown[PROMPTS] = np.array([prompt.text for prompt in first])
                 for name in (FLOAT, OTHER_NOISE, *config.shown.arms):
-                    first = painted[name].pixels[: config.shown.images].permute(0, 2, 3, 1)
-                    shown[name] = (first.numpy() * 255).round().clip(0, 255).astype(np.uint8)
+                    pixels = painted[name].pixels[: config.shown.images].permute(0, 2, 3, 1)
+                    shown[name] = (pixels.numpy() * 255).round().clip(0, 255).astype(np.uint8)
     return Scored(scores, shown, _timings(config, pipeline, load_denoiser, prompts_of, folders))
 
 

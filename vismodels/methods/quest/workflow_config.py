@@ -11,6 +11,9 @@ from vismodels.methods.quest.config import Recipe
 Name = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
 
 
+RESERVED = ("float", "other_noise", "prompts")  # what stands beside arms, so no arm's name
+
+
 class ScenesDenoiser(Config):
     """The small text-to-image model that the workflow trains, read by its judge."""
 
@@ -18,13 +21,20 @@ class ScenesDenoiser(Config):
 
 
 class PublishedDenoiser(Config):
-    """A pipeline of diffusers in a local folder; images are read by features of timm."""
+    """A pipeline of diffusers from a folder or the hub; images are read by features of timm."""
 
     kind: Literal["diffusers"]
-    source: str  # a folder, below `data_root` if relative
+    source: str  # a local folder, below `data_root` if relative, or a repository of the hub
+    scheduler: Literal["own", "ddim"] = "own"
     prompts: str | None = None  # a text file, one a line, below `data_root`; null: unconditional
     classes: PositiveInt | None = None  # class labels in place of prompts
     features: str = "inception_v3.tf_in1k"  # of timm
+
+    @model_validator(mode="after")
+    def _texts_or_classes(self) -> "PublishedDenoiser":
+        if self.prompts is not None and self.classes is not None:
+            raise ValueError("a pipeline is asked by prompts or by classes; give one of the two")
+        return self
 
 
 DenoiserConfig = Annotated[ScenesDenoiser | PublishedDenoiser, Field(discriminator="kind")]
@@ -36,7 +46,18 @@ class SamplingConfig(Config):
     num_inference_steps: PositiveInt = 4
     guidance_scale: NonNegativeFloat = 0.0
     other_steps: tuple[PositiveInt, ...] = ()  # with which every arm is scored too
+    # Equally spaced, whose inputs the denoiser is calibrated and tuned with; null: all.
+    kept_steps: PositiveInt | None = None
     batch_size: PositiveInt = 100  # images in one call
+
+    @model_validator(mode="after")
+    def _kept_steps_are_taken(self) -> "SamplingConfig":
+        if self.kept_steps is not None and self.kept_steps > self.num_inference_steps:
+            raise ValueError(
+                f"kept_steps ({self.kept_steps}) cannot exceed num_inference_steps "
+                f"({self.num_inference_steps})"
+            )
+        return self
 
 
 class ImageCounts(Config):
@@ -80,6 +101,9 @@ class QuestProblem(Config):
 
     @model_validator(mode="after")
     def _names_are_known(self) -> "QuestProblem":
+        for name in RESERVED:
+            if name in self.arms:
+                raise ValueError(f"arms: {name!r} is the name of something else; rename the arm")
         shown = self.shown
         named = (*shown.arms, *shown.executed, *shown.histograms)
         for name in (*named, *((shown.sensitivity,) if shown.sensitivity else ())):
