@@ -153,6 +153,25 @@ def test_only_what_the_report_was_made_from_is_published(finished):
     assert stages["data"]["scores"] is None
 
 
+def test_single_items_are_published_where_a_claim_compares_them(finished, monkeypatch):
+    items = {"a": 30.0, "b": 31.0}
+    compared = {("toy", "ours", PSNR_Y.name)}
+    path = finished / "results/test/elsewhere/score" / SCORES
+    write_scores(
+        path, [Score("toy", name, [Value(PSNR_Y, 30.5, items)]) for name in ("ours", "other")]
+    )
+    ours, other = publish._scores(path, compared)["scores"]
+    assert ours["values"][PSNR_Y.name] == {"value": 30.5, "items": items}
+    assert other["values"][PSNR_Y.name] == {"value": 30.5, "items": {}}
+
+
+def test_what_is_published_has_one_line_for_each_stage(finished):
+    content = publish.collect("test", finished)
+    text = publish.to_text(content)
+    assert json.loads(text) == content
+    assert len(text.splitlines()) == len(content["stages"]) + 5
+
+
 @pytest.mark.parametrize("left", ["changed", "unfinished"])
 def test_what_the_report_does_not_reach_does_not_stand_in_the_way(finished, left):
     old = finished / "results/test/toys/old"

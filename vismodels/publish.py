@@ -17,6 +17,7 @@ from vismodels.files import VOLATILE, FileError, json_text, project_root, read_j
 from vismodels.provenance import PROVENANCE, CodeIndex, Provenance
 from vismodels.report.claims import from_records, summary_line
 from vismodels.report.method import METHOD, write_method
+from vismodels.report.method_files import read_method_files
 from vismodels.results import SCORES, read_scores
 from vismodels.verify import RUNS, load_config, maker, verify
 
@@ -31,13 +32,17 @@ LARGEST = 1_000_000  # bytes a run may take in the repository
 def collect(run: str, directory: Path) -> dict[str, Any]:
     """Return scores, provenance and cost of every stage that the report of a run was made from.
 
-    Folders that the report does not reach (of a seed or network since removed) are left out.
+    Folders that the report does not reach (of a seed or network since removed) are left out, and so
+    are the values of single items that no claim compares: the texts do not use them, and they are
+    most of the bytes. A run's own `scores.json` have them all.
 
     Raises:
         FileError: if there are no results, or the report is missing, or it or anything that it was
             made from is stale or damaged.
     """
-    findings = verify(directory, run, load_config(run))
+    config = load_config(run)
+    findings = verify(directory, run, config)
+    compared = _compared(config["methods"])
     results = directory / "results" / run
     states = {directory / finding.folder: finding.state for finding in findings}
     state = states.get(results / REPORT, "missing")
@@ -58,9 +63,41 @@ def collect(run: str, directory: Path) -> dict[str, Any]:
             "cpu_seconds": times["cpu_seconds"],
             "started": times["started"],
             "git": times["git"],
-            "scores": read_json(folder / SCORES) if (folder / SCORES).is_file() else None,
+            "scores": _scores(folder / SCORES, compared),
         }
     return {"run": run, "stages": stages}
+
+
+def _compared(methods: Iterable[str]) -> set[tuple[str, str, str | None]]:
+    """Return stage, variant and metric of everything that a claim compares."""
+    workflows = project_root() / "workflows"
+    claims = [
+        claim for method in methods for claim in read_method_files(method, workflows)[2].claims
+    ]
+    return {(claim.stage, variant, claim.metric) for claim in claims for variant in claim.variants}
+
+
+def _scores(path: Path, compared: set[tuple[str, str, str | None]]) -> Any:
+    """Return the content of a score file, with those items that are compared; None without one."""
+    if not path.is_file():
+        return None
+    content: Any = read_json(path)
+    for score in content["scores"]:
+        for metric, value in score["values"].items():
+            if (score["stage"], score["variant"], metric) not in compared:
+                value["items"] = {}
+    return content
+
+
+def to_text(content: Mapping[str, Any]) -> str:
+    """Return what `collect` returned as JSON with one line for each stage, for short diffs."""
+
+    def line(value: Any) -> str:
+        return json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False)
+
+    stages = [f"  {line(name)}: {line(stage)}" for name, stage in content["stages"].items()]
+    listed = ",\n".join(stages)
+    return f'{{\n "run": {line(content["run"])},\n "stages": {{\n{listed}\n }}\n}}\n'
 
 
 def _made_from(start: Path, directory: Path, folders: Collection[Path]) -> dict[Path, Provenance]:
@@ -148,16 +185,17 @@ def _block(published: Mapping[str, Any], tables: Mapping[str, str]) -> str:
     lines = [
         f"### The {published['run']} run",
         "",
-        f"Measured on {day}: {len(published['stages'])} stages, {seconds:.0f} CPU-seconds. Full "
-        f"precision, every item and the provenance: `docs/results/{published['run']}/`.",
+        f"Measured on {day}: {len(published['stages'])} stages, {seconds:.0f} CPU-seconds. The "
+        "main table of each method and its claims; all tables, full precision and the provenance "
+        f"are in `docs/results/{published['run']}/`.",
         "",
     ]
     for name, text in tables.items():
         if name.endswith(METHOD):
             method = json.loads(text)
-            own = [f"{method['name']}/{table['name']}.md" for table in method["tables"]]
+            main = tables[f"{method['name']}/{method['tables'][0]['name']}.md"]
             judgements = from_records(method["judgements"])
-            lines += [f"#### {method['title']}", "", *(tables[path] for path in own)]
+            lines += [f"#### {method['title']}", "", main]
             lines += [f"{summary_line(judgements)}:", ""]
             lines += [f"- **{j.verdict}**: {j.claim.text} {j.sentence}" for j in judgements]
             lines.append("")
@@ -189,7 +227,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     project = project_root()
     published = project / "docs" / "results"
     if options.run:
-        text = json_text(collect(options.run, options.directory.resolve()))
+        text = to_text(collect(options.run, options.directory.resolve()))
         if len(text) > LARGEST:
             raise FileError(f"{len(text)} bytes are too many to commit; at most {LARGEST}")
         write_text(published / options.run / PUBLISHED, text)

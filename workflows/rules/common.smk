@@ -122,6 +122,25 @@ def scene_inputs(kind):
     return {name: expand(rule.output.manifest, seed=SYNTHETIC_SEED) for name, rule in made.items()}
 
 
+def scenes_of(kinds, part):
+    """Return an input function: the model or the judge of scenes, for problems that use them.
+
+    `kinds` is problem -> kind of its pipeline.
+    """
+    return lambda wildcards: scene_inputs(kinds[wildcards.problem])[part]
+
+
+def root_of(kinds):
+    """Return a parameter function: where outside pipelines lie; nothing for the scene model."""
+    return lambda wildcards: "" if kinds[wildcards.problem] == "scenes" else RUN_CONFIG.data_root
+
+
+def problem_keys(method, parts, **more):
+    """Return part -> dotted key, of the seeds and of parts of a problem of the method."""
+    keys = {name: f"{method}.problems.{{problem}}.{name}" for name in parts}
+    return {"seeds": f"{method}.seeds", **keys, **more}
+
+
 def brains(card):
     """Return the manifest of a set of brain tumor cases, real or generated."""
     if card in BRAIN_SETS:

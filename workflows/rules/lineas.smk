@@ -7,31 +7,14 @@ LINEAS_FOLDER = f"{RESULTS}/lineas"
 LINEAS_MEMORY = 64000 if RUN_CONFIG.run == "paper" else 3000  # MB
 
 
-def steered_inputs(problem):
-    """Return the manifests of the trained model and of its judge, for problems that use them."""
-    return scene_inputs(LINEAS.problems[problem].pipeline.kind)
-
-
-def steered_root(wildcards):
-    """Return where outside pipelines lie; nothing for the model that the workflow trains."""
-    outside = LINEAS.problems[wildcards.problem].pipeline.kind != "scenes"
-    return RUN_CONFIG.data_root if outside else ""
-
-
-def lineas_keys(*names, **more):
-    """Return part -> dotted key of a problem's parts."""
-    parts = ("pipeline", "prompts", "call", "evaluation", *names)
-    return {
-        "seeds": "lineas.seeds",
-        **{name: f"lineas.problems.{{problem}}.{name}" for name in parts},
-        **more,
-    }
+LINEAS_KINDS = {name: problem.pipeline.kind for name, problem in LINEAS.problems.items()}
+LINEAS_PARTS = ("pipeline", "prompts", "call", "evaluation")
 
 
 rule lineas_learn:
     input:
-        model=lambda wildcards: steered_inputs(wildcards.problem)["model"],
-        judge=lambda wildcards: steered_inputs(wildcards.problem)["judge"],
+        model=scenes_of(LINEAS_KINDS, "model"),
+        judge=scenes_of(LINEAS_KINDS, "judge"),
     output:
         manifest=f"{LINEAS_FOLDER}/learn/{{problem}}/{{arm}}/manifest.json",
         scores=f"{LINEAS_FOLDER}/learn/{{problem}}/{{arm}}/scores.json",
@@ -49,9 +32,11 @@ rule lineas_learn:
     params:
         **tracked(
             "lineas_learn.py",
-            lineas_keys("concepts", arm="lineas.problems.{problem}.arms.{arm}"),
+            problem_keys(
+                "lineas", (*LINEAS_PARTS, "concepts"), arm="lineas.problems.{problem}.arms.{arm}"
+            ),
         ),
-        data_root=steered_root,
+        data_root=root_of(LINEAS_KINDS),
     script:
         "../scripts/lineas_learn.py"
 
@@ -64,8 +49,8 @@ LINEAS_LEARNT = {  # problem -> manifests of its arms, in order
 
 rule lineas_score:
     input:
-        model=lambda wildcards: steered_inputs(wildcards.problem)["model"],
-        judge=lambda wildcards: steered_inputs(wildcards.problem)["judge"],
+        model=scenes_of(LINEAS_KINDS, "model"),
+        judge=scenes_of(LINEAS_KINDS, "judge"),
         learnt=lambda wildcards: LINEAS_LEARNT[wildcards.problem],
     output:
         manifest=f"{LINEAS_FOLDER}/score/{{problem}}/{{concept}}/manifest.json",
@@ -81,8 +66,8 @@ rule lineas_score:
         gpu=GPU,
         device=RUN_CONFIG.device,
     params:
-        **tracked("lineas_score.py", lineas_keys("arms")),
-        data_root=steered_root,
+        **tracked("lineas_score.py", problem_keys("lineas", (*LINEAS_PARTS, "arms"))),
+        data_root=root_of(LINEAS_KINDS),
     script:
         "../scripts/lineas_score.py"
 
@@ -95,8 +80,8 @@ LINEAS_SCORED = {  # problem -> manifests of its concepts
 
 rule lineas_compare:
     input:
-        model=lambda wildcards: steered_inputs(wildcards.problem)["model"],
-        judge=lambda wildcards: steered_inputs(wildcards.problem)["judge"],
+        model=scenes_of(LINEAS_KINDS, "model"),
+        judge=scenes_of(LINEAS_KINDS, "judge"),
         learnt=lambda wildcards: LINEAS_LEARNT[wildcards.problem],
         scored=lambda wildcards: LINEAS_SCORED[wildcards.problem],
     output:
@@ -113,15 +98,15 @@ rule lineas_compare:
         gpu=GPU,
         device=RUN_CONFIG.device,
     params:
-        **tracked("lineas_compare.py", lineas_keys("arms")),
-        data_root=steered_root,
+        **tracked("lineas_compare.py", problem_keys("lineas", (*LINEAS_PARTS, "arms"))),
+        data_root=root_of(LINEAS_KINDS),
     script:
         "../scripts/lineas_compare.py"
 
 
 rule lineas_figures:
     input:
-        models=[manifest for name in LINEAS.problems for manifest in steered_inputs(name)["model"]],
+        models=[m for kind in LINEAS_KINDS.values() for m in scene_inputs(kind)["model"]],
         learnt=[manifest for manifests in LINEAS_LEARNT.values() for manifest in manifests],
         scored=[manifest for manifests in LINEAS_SCORED.values() for manifest in manifests],
     output:
@@ -144,8 +129,8 @@ report_on(
     scores=[
         *dict.fromkeys(
             manifest
-            for name in LINEAS.problems
-            for made in steered_inputs(name).values()
+            for kind in LINEAS_KINDS.values()
+            for made in scene_inputs(kind).values()
             for manifest in made
         ),
         *rules.lineas_figures.input.learnt,

@@ -7,32 +7,14 @@ QUEST_FOLDER = f"{RESULTS}/quest"
 QUEST_MEMORY = 64000 if RUN_CONFIG.run == "paper" else 3000  # MB
 
 
-def quantized_inputs(problem):
-    """Return the manifests of the trained model and of its judge, for problems that use them."""
-    return scene_inputs(QUEST.problems[problem].denoiser.kind)
-
-
-def quantized_root(wildcards):
-    """Return where published pipelines lie; nothing for the model that the workflow trains."""
-    published = QUEST.problems[wildcards.problem].denoiser.kind != "scenes"
-    return RUN_CONFIG.data_root if published else ""
-
-
-def quest_keys(**more):
-    """Return part -> dotted key of a problem's parts."""
-    parts = ("denoiser", "component", "sampling", "counts")
-    return {
-        "seeds": "quest.seeds",
-        "scenes": "scenes.scenes",
-        **{name: f"quest.problems.{{problem}}.{name}" for name in parts},
-        **more,
-    }
+QUEST_KINDS = {name: problem.denoiser.kind for name, problem in QUEST.problems.items()}
+QUEST_PARTS = ("denoiser", "component", "sampling", "counts")
 
 
 rule quest_quantize:
     input:
-        model=lambda wildcards: quantized_inputs(wildcards.problem)["model"],
-        judge=lambda wildcards: quantized_inputs(wildcards.problem)["judge"],
+        model=scenes_of(QUEST_KINDS, "model"),
+        judge=scenes_of(QUEST_KINDS, "judge"),
     output:
         manifest=f"{QUEST_FOLDER}/quantize/{{problem}}/{{arm}}/manifest.json",
         scores=f"{QUEST_FOLDER}/quantize/{{problem}}/{{arm}}/scores.json",
@@ -50,13 +32,16 @@ rule quest_quantize:
     params:
         **tracked(
             "quest_quantize.py",
-            quest_keys(
+            problem_keys(
+                "quest",
+                QUEST_PARTS,
+                scenes="scenes.scenes",
                 arm="quest.problems.{problem}.arms.{arm}",
                 sensitivity="quest.problems.{problem}.shown.sensitivity",
                 histograms="quest.problems.{problem}.shown.histograms",
             ),
         ),
-        data_root=quantized_root,
+        data_root=root_of(QUEST_KINDS),
     script:
         "../scripts/quest_quantize.py"
 
@@ -69,8 +54,8 @@ QUEST_QUANTIZED = {  # problem -> manifests of its arms, in order
 
 rule quest_score:
     input:
-        model=lambda wildcards: quantized_inputs(wildcards.problem)["model"],
-        judge=lambda wildcards: quantized_inputs(wildcards.problem)["judge"],
+        model=scenes_of(QUEST_KINDS, "model"),
+        judge=scenes_of(QUEST_KINDS, "judge"),
         quantized=lambda wildcards: QUEST_QUANTIZED[wildcards.problem],
     output:
         manifest=f"{QUEST_FOLDER}/score/{{problem}}/manifest.json",
@@ -88,12 +73,15 @@ rule quest_score:
     params:
         **tracked(
             "quest_score.py",
-            quest_keys(
+            problem_keys(
+                "quest",
+                QUEST_PARTS,
+                scenes="scenes.scenes",
                 arms="quest.problems.{problem}.arms",
                 shown="quest.problems.{problem}.shown",
             ),
         ),
-        data_root=quantized_root,
+        data_root=root_of(QUEST_KINDS),
     script:
         "../scripts/quest_score.py"
 
@@ -122,8 +110,8 @@ report_on(
     scores=[
         *dict.fromkeys(
             manifest
-            for name in QUEST.problems
-            for made in quantized_inputs(name).values()
+            for kind in QUEST_KINDS.values()
+            for made in scene_inputs(kind).values()
             for manifest in made
         ),
         *rules.quest_figures.input.quantized,
