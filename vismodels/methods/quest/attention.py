@@ -50,6 +50,21 @@ class QuantizedAttnProcessor(nn.Module):
         """Of queries, keys, values and probabilities."""
         return self.query, self.key, self.value, self.probabilities
 
+    def __call__(
+        self,
+        attn: Attention,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        temb: Tensor | None = None,
+        **unused: Any,
+    ) -> Tensor:
+        """Return `forward`: diffusers drops arguments that the signature of a call does not name."""
+        output: Tensor = super().__call__(
+            attn, hidden_states, encoder_hidden_states, attention_mask, temb, **unused
+        )
+        return output
+
     def forward(
         self,
         attn: Attention,
