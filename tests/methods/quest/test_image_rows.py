@@ -43,7 +43,7 @@ def test_rows_are_networks_and_columns_prompts(stored):
 
 def test_pixels_stay_squares_without_shades(stored):
     """Enlarged less than three times; only edges of images fall between dots."""
-    checks = 200 * (np.indices((64, 64)).sum(0) % 2)[None, :, :, None].repeat(3, 3)
+    checks = 200 * (np.indices((96, 96)).sum(0) % 2)[None, :, :, None].repeat(3, 3)
     arrays = {row: checks.repeat(2, 0).astype(np.uint8) for row in ROWS}
     write_arrays(stored / SHOWN, {"prompts": np.array(["", ""]), **arrays})
     draw_rows("scenes", (), stored, stored)

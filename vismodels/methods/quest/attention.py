@@ -59,7 +59,7 @@ class QuantizedAttnProcessor(nn.Module):
         temb: Tensor | None = None,
         **unused: Any,
     ) -> Tensor:
-        """Return `forward`: diffusers drops arguments that the signature of a call does not name."""
+        """Return `forward`: diffusers drops arguments that the signature does not name."""
         output: Tensor = super().__call__(
             attn, hidden_states, encoder_hidden_states, attention_mask, temb, **unused
         )
