@@ -55,7 +55,8 @@ def frechet_distance(first: npt.ArrayLike, second: npt.ArrayLike) -> float:
     eigenvalues = np.linalg.eigvalsh(root @ covariances[1] @ root)
     shift = a.mean(0) - b.mean(0)
     traces = sum(float(np.trace(each)) for each in covariances)
-    return float(shift @ shift + traces - 2 * np.sqrt(eigenvalues.clip(min=0)).sum())
+    distance = float(shift @ shift + traces - 2 * np.sqrt(eigenvalues.clip(min=0)).sum())
+    return max(0.0, distance)  # rounding can take it below
 
 
 def _square_root(matrix: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
