@@ -17,6 +17,13 @@ def blocks(project):
     return re.findall(r"```python\n(.*?)```", (project / "README.md").read_text(), re.DOTALL)
 
 
+def with_next(project, word):
+    """Return the first block of code with a word, and the one after it."""
+    found = blocks(project)
+    place = next(number for number, block in enumerate(found) if word in block)
+    return found[place : place + 2]
+
+
 def imports(project):
     for block in blocks(project):
         for node in ast.parse(block).body:
@@ -61,7 +68,7 @@ def run(folder, code):
 def test_ten_lines_steer_and_fold_an_outside_pipeline_that_a_fresh_process_reloads(
     project, tmp_path
 ):
-    steering, reloading = (block for block in blocks(project) if "DiffusionPipeline" in block)
+    steering, reloading = with_next(project, "methods.lineas")
     code = [line for line in (steering + reloading).splitlines() if line]
     assert len([line for line in code if not line.startswith(("from", "import"))]) <= 10
     sdxl = build("sdxl")
@@ -84,3 +91,15 @@ def test_ten_lines_steer_and_fold_an_outside_pipeline_that_a_fresh_process_reloa
     hooked, plain = image(Maps.from_pretrained(tmp_path / "maps")), image()
     np.testing.assert_allclose(reloaded, hooked, atol=1e-5, rtol=0)
     assert np.abs(reloaded - plain).max() > 1e-3
+
+
+def test_a_quantized_pipeline_is_read_back_by_a_fresh_process(project, tmp_path):
+    quantizing, reloading = with_next(project, "methods.quest")
+    build("sd").save_pretrained(tmp_path / "pipeline")
+    quantized = run(tmp_path, quantizing)
+    assert np.array_equal(run(tmp_path, reloading), quantized)
+    sizes = [
+        (tmp_path / name / "unet" / "diffusion_pytorch_model.safetensors").stat().st_size
+        for name in ("w4a4", "pipeline")
+    ]
+    assert sizes[0] < sizes[1] / 2
