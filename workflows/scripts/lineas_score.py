@@ -5,9 +5,10 @@ from functools import partial
 from script_tools import stage
 from steered_pipelines import load_steered
 
+from vismodels.choices import read_choice
 from vismodels.data.array_files import write_arrays
 from vismodels.methods.lineas.config import ScoreConfig
-from vismodels.methods.lineas.learning_stage import read_choice, read_maps
+from vismodels.methods.lineas.learning_stage import read_maps
 from vismodels.methods.lineas.scoring import SHOWN, score
 from vismodels.problems import of_problem
 
@@ -27,7 +28,7 @@ with stage(snakemake, ScoreConfig) as s:
             for name, arm in s.config.arms.items()
             if arm.has_maps
         },
-        chosen={name: read_choice(arm, folders[name]) for name, arm in s.config.arms.items()},
+        chosen={name: read_choice(arm.grid, folders[name]) for name, arm in s.config.arms.items()},
         card=steered.card,
     )
     write_arrays(s.folder / SHOWN, scored.shown)

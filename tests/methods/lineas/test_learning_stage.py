@@ -2,11 +2,12 @@ import pytest
 from small_concepts import CALL, EDIT, LAYERS, LINEAS, MEAN, RedReader, about_star, stage_config
 
 from vismodels.checkpoint import tensor_digest
+from vismodels.choices import read_choice
 from vismodels.files import FileError, folder_digests, write_json
 from vismodels.methods.lineas import learning_stage
 from vismodels.methods.lineas.config import ActMethod, ArmConfig, LearnConfig
 from vismodels.methods.lineas.learning import learn
-from vismodels.methods.lineas.learning_stage import learn_arm, read_choice, read_maps
+from vismodels.methods.lineas.learning_stage import learn_arm, read_maps
 from vismodels.training.log import ScalarLog
 
 GAUSSIAN = ActMethod(kind="act", layers=LAYERS, estimator="gaussian", order="at_once")
@@ -54,7 +55,7 @@ def counted(monkeypatch):
 
 def test_maps_of_every_concept_and_seed_are_stored_with_their_course(sd, tmp_path):
     learnt = learn_into(tmp_path / "out", sd, LEARNT)
-    assert read_choice(LEARNT, tmp_path / "out") == ("few", LINEAS)
+    assert read_choice(LEARNT.grid, tmp_path / "out") == ("few", LINEAS)
     maps = read_maps(LEARNT, tmp_path / "out", "moon", (0, 1, 2))
     assert list(maps) == [0, 1]
     expected = learn(sd, prompts_of("moon", 1), LINEAS, call=CALL, seed=1)
@@ -85,7 +86,7 @@ def test_what_choosing_has_learnt_is_not_learnt_again(sd, tmp_path, counted):
     assert counted == [*tried, ("star", 1), ("moon", 1)]
     settings = [score.condition["settings"] for score in learnt.scores]
     assert settings[:2] == ["mean", "gaussian"]
-    assert settings[2:] == [read_choice(CLOSED, tmp_path / "out")[0]] * 4
+    assert settings[2:] == [read_choice(CLOSED.grid, tmp_path / "out")[0]] * 4
 
 
 def test_an_arm_of_words_learns_nothing_and_says_so(tmp_path):
@@ -117,12 +118,12 @@ def test_after_a_kill_nothing_is_learnt_twice_and_the_files_are_the_same(sd, tmp
 def test_a_choice_that_is_none_is_named(tmp_path, content):
     write_json(tmp_path / "choice.json", content)
     with pytest.raises(FileError, match=r"choice\.json: the settings .* run the stage again"):
-        read_choice(CLOSED, tmp_path)
+        read_choice(CLOSED.grid, tmp_path)
 
 
 def test_a_missing_choice_and_missing_or_damaged_maps_are_named(sd, tmp_path):
     with pytest.raises(FileError, match=r"choice\.json: no such file"):
-        read_choice(CLOSED, tmp_path)
+        read_choice(CLOSED.grid, tmp_path)
     with pytest.raises(FileError, match="seed0: no such folder"):
         read_maps(CLOSED, tmp_path, "star", (0, 1))
     learn(sd, about_star(), MEAN, call=CALL, seed=0).save_pretrained(tmp_path / "star" / "seed0")

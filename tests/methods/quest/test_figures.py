@@ -1,13 +1,13 @@
 import numpy as np
 import pytest
 
+from vismodels.choices import write_choice
 from vismodels.config import parse_config
 from vismodels.data.array_files import write_arrays
 from vismodels.figures import read_pictures, write_pictures
 from vismodels.files import FileError
 from vismodels.methods.quest.figures import draw_figures
 from vismodels.methods.quest.inspection import INSPECTED
-from vismodels.methods.quest.quantize_stage import write_choice
 from vismodels.methods.quest.score_stage import SHOWN
 from vismodels.methods.quest.workflow_config import QuestWorkflowConfig
 from vismodels.metrics.generation import FRECHET_DISTANCE, FRECHET_FLOOR

@@ -6,12 +6,12 @@ from small_denoisers import build_unet, calls_of
 from small_quantized import MeanJudge, arm_of, load, prompts_of, quantize_config, recipe_of
 from torch import nn
 
+from vismodels.choices import CHOICE, read_choice, write_choice
 from vismodels.files import FileError, write_json
 from vismodels.methods.quest.calibration_set import CalibrationSet
 from vismodels.methods.quest.config import QuantizationSettings
 from vismodels.methods.quest.quantize import quantize_
 from vismodels.methods.quest.quantize_stage import (
-    CHOICE,
     QuantizedArm,
     arm_scores,
     bitops,
@@ -20,8 +20,6 @@ from vismodels.methods.quest.quantize_stage import (
     courses,
     output_errors,
     quantize_arm,
-    read_choice,
-    write_choice,
 )
 from vismodels.methods.quest.recipes import RecipeReport
 from vismodels.training.log import ScalarLog
@@ -104,14 +102,14 @@ def test_settings_without_a_rival_need_no_images():
 
 def test_a_choice_is_read_back(tmp_path):
     write_choice(tmp_path, "second")
-    assert read_choice(arm_of(FOUR, TUNED), tmp_path) == ("second", TUNED)
+    assert read_choice(arm_of(FOUR, TUNED).grid, tmp_path) == ("second", TUNED)
 
 
 @pytest.mark.parametrize("content", [{"settings": "secnd"}, {}, ["second"]])
 def test_a_choice_that_is_none_is_refused(tmp_path, content):
     write_json(tmp_path / CHOICE, content)
     with pytest.raises(FileError, match=r"choice\.json: the settings .* are none of the grid's"):
-        read_choice(arm_of(FOUR, TUNED), tmp_path)
+        read_choice(arm_of(FOUR, TUNED).grid, tmp_path)
 
 
 # --- records -------------------------------------------------------------------------------------

@@ -332,15 +332,5 @@ class ScoreConfig(Config):
     evaluation: EvaluationConfig
 
 
-class CompareConfig(Config):
-    """The stage `compare`: all concepts together, and maps of two concepts together."""
-
-    seeds: tuple[NonNegativeInt, ...]
-    pipeline: PipelineConfig
-    prompts: PromptCounts
-    call: CallConfig
-    arms: Annotated[dict[Name, ArmConfig], WithoutNulls()]
-    evaluation: EvaluationConfig
-
-
+CompareConfig = ScoreConfig
 FiguresConfig = LineasConfig

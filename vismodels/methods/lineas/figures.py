@@ -5,10 +5,11 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
+from vismodels.choices import read_choice
 from vismodels.figures import COLOURS, LINE_STYLES, Picture, figure_to
 from vismodels.methods.lineas.config import LineasConfig, LineasMethod, SteeringProblem
 from vismodels.methods.lineas.image_grid import draw_images
-from vismodels.methods.lineas.learning_stage import COURSES, read_choice, read_maps
+from vismodels.methods.lineas.learning_stage import COURSES, read_maps
 from vismodels.methods.lineas.map_figures import draw_layers, draw_loss, draw_model_courses
 from vismodels.methods.lineas.scoring import UNSTEERED, WITHOUT_WORDS
 from vismodels.metrics.steering import CLIP_SCORE, CONCEPT_PRESENCE, COUNTERFACTUAL_COSINE
@@ -70,7 +71,7 @@ def _of_learning(
     folder: Path,
 ) -> list[Picture]:
     settings = problem.arms[arm]
-    if not isinstance(read_choice(settings, stage)[1], LineasMethod):
+    if not isinstance(read_choice(settings.grid, stage)[1], LineasMethod):
         return []
     maps = {
         concept: next(iter(read_maps(settings, stage, concept, config.seeds[:1]).values()))

@@ -7,11 +7,11 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from vismodels.config import suggestion
+from vismodels.choices import write_choice
 from vismodels.data.prompts import ConceptPrompts
-from vismodels.files import FileError, atomic_folder, read_json, write_json
+from vismodels.files import atomic_folder
 from vismodels.methods.lineas.choosing import STAGE, choose
-from vismodels.methods.lineas.config import ArmConfig, LearnConfig, MethodConfig
+from vismodels.methods.lineas.config import ArmConfig, LearnConfig
 from vismodels.methods.lineas.learning import learn
 from vismodels.methods.lineas.maps import Maps
 from vismodels.methods.lineas.prompting import PromptMethod
@@ -20,7 +20,6 @@ from vismodels.metrics.steering import MAP_SUPPORT, MAPPED_UNITS, TRANSPORT_LOSS
 from vismodels.results import Score, Value
 from vismodels.training.log import ScalarLog
 
-CHOICE = "choice.json"
 COURSES = "courses"  # folder of the curves of learning
 COURSE = "course.csv"  # one of them, beside maps in the scratch folder
 PromptsOf = Callable[[str, int], ConceptPrompts]  # concept, seed
@@ -65,7 +64,7 @@ def learn_arm(
         settings, scores = choose(
             config, pipeline, reader, prompts_of, learner.method, name=name, card=card
         )
-    write_json(folder / CHOICE, {"settings": settings})
+    write_choice(folder, settings)
     if not arm.has_maps:
         return LearntArm(scores or [_nothing_learnt(config, name, card, settings)])
     for concept in config.concepts:
@@ -119,22 +118,6 @@ class _Learner:
             seed=seed,
             **scratch,
         )
-
-
-def read_choice(arm: ArmConfig, folder: Path) -> tuple[str, MethodConfig]:
-    """Return name and settings of what to score.
-
-    Raises:
-        FileError: if the file is missing or damaged, or names settings that are none.
-    """
-    content: Any = read_json(folder / CHOICE)
-    name = content.get("settings") if isinstance(content, dict) else None
-    if name not in arm.grid:
-        raise FileError(
-            f"{folder / CHOICE}: the settings {name!r} are none of the grid's"
-            f"{suggestion(str(name), arm.grid)}; run the stage again"
-        )
-    return str(name), arm.grid[str(name)]
 
 
 def read_maps(

@@ -6,12 +6,13 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from vismodels.choices import read_choice
 from vismodels.data.array_files import read_arrays
 from vismodels.figures import Picture
 from vismodels.methods.quest.image_rows import draw_rows
 from vismodels.methods.quest.inside_figures import draw_courses, draw_histograms, draw_sensitivity
 from vismodels.methods.quest.inspection import HISTOGRAM, INSPECTED, SENSITIVITY
-from vismodels.methods.quest.quantize_stage import COURSES, read_choice
+from vismodels.methods.quest.quantize_stage import COURSES
 from vismodels.methods.quest.score_figures import draw_distances, draw_errors, draw_sizes
 from vismodels.methods.quest.workflow_config import QuestProblem, QuestWorkflowConfig
 from vismodels.results import SCORES, read_scores
@@ -85,7 +86,7 @@ def _logs(
     """Return name of arm and stage -> log of each seed, of the arms that are finetuned."""
     logs = {}
     for arm, path in arms.items():
-        tuning = read_choice(problem.arms[arm], path)[1].finetuning
+        tuning = read_choice(problem.arms[arm].grid, path)[1].finetuning
         stages, words = () if tuning is None else tuning.stages, arm.replace("_", " ")
         for stage in stages:
             logs[words if len(stages) == 1 else f"{words}, {stage.name}"] = [

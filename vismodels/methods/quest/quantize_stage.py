@@ -10,24 +10,21 @@ from typing import Any
 import torch
 from torch import nn
 
-from vismodels.config import suggestion
 from vismodels.cost.counters import count
 from vismodels.data.prompts import LabelledPrompt
-from vismodels.files import FileError, read_json, write_json
 from vismodels.methods.quest.calibration_set import CalibrationSet, collect
-from vismodels.methods.quest.config import QuantizationSettings, Recipe
+from vismodels.methods.quest.config import QuantizationSettings
 from vismodels.methods.quest.images import Images, Judge, calls, closeness, generate
 from vismodels.methods.quest.quantize import LayerReport
 from vismodels.methods.quest.recipes import RecipeReport, quantize_pipeline_
 from vismodels.methods.quest.storage import file_bytes
-from vismodels.methods.quest.workflow_config import QuantizeConfig, QuestArm
+from vismodels.methods.quest.workflow_config import QuantizeConfig
 from vismodels.metrics.generation import FRECHET_DISTANCE
 from vismodels.metrics.quantized import DENOISER_GBITOPS, FILE_MB, OUTPUT_ERROR, TUNED_SHARE
 from vismodels.results import Score, Value
 from vismodels.training.log import ScalarLog
 
 STAGE = "quest_quantize"
-CHOICE = "choice.json"
 COURSES = "courses"  # folder of the curves of finetuning
 PromptsOf = Callable[[str, int, int], list[LabelledPrompt]]  # part, count, seed
 
@@ -105,6 +102,7 @@ def choose(
     *,
     name: str,
     card: str,
+    quantize: Callable[[str, int], QuantizedArm] | None = None,
 ) -> tuple[str, list[Score]]:
     """Return the settings with the smallest distance on validation prompts, and their records.
 
@@ -118,6 +116,8 @@ def choose(
         prompts_of: (part, count, seed) -> prompts.
         name: of the arm.
         card: of the prompts.
+        quantize: (settings, seed) -> the network, for a caller that keeps what was made; None for
+            `quantize_arm`.
     """
     if len(config.arm.grid) == 1:
         return next(iter(config.arm.grid)), []
@@ -132,7 +132,10 @@ def choose(
     reference = images(load())
     scores = []
     for settings in config.arm.grid:
-        made = quantize_arm(config, load, prompts_of, settings, seed=seed)
+        if quantize is None:
+            made = quantize_arm(config, load, prompts_of, settings, seed=seed)
+        else:
+            made = quantize(settings, seed)
         scores.append(
             Score(
                 stage=STAGE,
@@ -145,27 +148,6 @@ def choose(
         )
     best = min(scores, key=lambda score: score.value(FRECHET_DISTANCE.name).value or 0.0)
     return str(best.condition["settings"]), scores
-
-
-def write_choice(folder: Path, settings: str) -> None:
-    """Write the name of the chosen settings into `folder`."""
-    write_json(folder / CHOICE, {"settings": settings})
-
-
-def read_choice(arm: QuestArm, folder: Path) -> tuple[str, Recipe]:
-    """Return name and recipe of what was chosen.
-
-    Raises:
-        FileError: if the file is missing or damaged, or names settings that are none.
-    """
-    content: Any = read_json(folder / CHOICE)
-    name = content.get("settings") if isinstance(content, dict) else None
-    if name not in arm.grid:
-        raise FileError(
-            f"{folder / CHOICE}: the settings {name!r} are none of the grid's"
-            f"{suggestion(str(name), arm.grid)}; run the stage again"
-        )
-    return str(name), arm.grid[str(name)]
 
 
 def arm_scores(
