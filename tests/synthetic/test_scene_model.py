@@ -5,13 +5,14 @@ from small_scenes import MODEL
 from vismodels.checkpoint import tensor_digest
 from vismodels.results import read_scores, write_scores
 from vismodels.seeding import generator
-from vismodels.synthetic import scene_model
+from vismodels.synthetic import scene_training
 from vismodels.synthetic.scene_latents import as_model_input
 from vismodels.synthetic.scene_model import (
     read_generated,
     score_scene_model,
     train_scene_model,
 )
+from vismodels.synthetic.scene_training import encode_scenes, noised_batches
 from vismodels.synthetic.scenes import make_scenes, render_all
 from vismodels.training.loop import CHECKPOINT
 
@@ -30,7 +31,19 @@ def digest(trained):
 
 
 def batches(pipeline, scenes, **training):
-    return scene_model._batches(pipeline, scenes, config(**training).training, generator(0))
+    encoded = pipeline.tokenizer(
+        [scene.attributes.caption for scene in scenes] + [""],
+        padding="max_length",
+        return_tensors="pt",
+    ).input_ids
+    return noised_batches(
+        encode_scenes(pipeline.vae, scenes),
+        encoded[:-1],
+        pipeline.scheduler,
+        config(**training).training,
+        generator(0),
+        empty=encoded[-1:],
+    )
 
 
 # --- batches -----------------------------------------------------------------------------------
@@ -108,7 +121,7 @@ def test_equal_seeds_give_equal_models(trained, untrained_judge):
 def test_an_interrupted_training_ends_with_the_same_bits(
     trained, untrained_judge, tmp_path, monkeypatch
 ):
-    mse_loss, calls = scene_model.F.mse_loss, []
+    mse_loss, calls = scene_training.F.mse_loss, []
 
     def stops(*arguments):
         if len(calls) == 3:
@@ -117,7 +130,7 @@ def test_an_interrupted_training_ends_with_the_same_bits(
         return mse_loss(*arguments)
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(scene_model.F, "mse_loss", stops)
+        patched.setattr(scene_training.F, "mse_loss", stops)
         train_scene_model(config(), untrained_judge, seed=0, checkpoint_dir=tmp_path)
     assert (tmp_path / CHECKPOINT).exists()
     resumed = train_scene_model(config(), untrained_judge, seed=0, checkpoint_dir=tmp_path)
@@ -136,13 +149,13 @@ def test_the_averaged_weights_are_what_is_kept(trained, untrained_judge):
 def test_the_average_is_of_the_recipe(untrained_judge, monkeypatch):
     """The decay after iteration i, from 0, is (1 + i) / (10 + i)."""
     decays = []
-    get_decay = scene_model.ModelEmaV3.get_decay
+    get_decay = scene_training.ModelEmaV3.get_decay
 
     def kept(self, step=None):
         decays.append(get_decay(self, step))
         return decays[-1]
 
-    monkeypatch.setattr(scene_model.ModelEmaV3, "get_decay", kept)
+    monkeypatch.setattr(scene_training.ModelEmaV3, "get_decay", kept)
     train_scene_model(config(), untrained_judge, seed=0)
     assert decays == pytest.approx([1 / 10, 2 / 11, 3 / 12, 4 / 13])
 

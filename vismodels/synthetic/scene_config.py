@@ -110,6 +110,30 @@ class SceneModelConfig(Config):
     scoring: SceneScoringConfig = SceneScoringConfig()
 
 
+class SceneTransformerConfig(Config):
+    """Sizes of the diffusion transformer that paints classes."""
+
+    heads: PositiveInt = 4
+    head_width: PositiveInt = 24
+    layers: PositiveInt = 4
+    patch_size: Literal[1, 2] = 1  # edge of a token, pixels of the code
+
+
+class SceneClassSettings(Config):
+    """The model of classes, apart from scenes and code."""
+
+    network: SceneTransformerConfig = SceneTransformerConfig()
+    training: SceneTrainingConfig = SceneTrainingConfig()
+    scoring: SceneScoringConfig = SceneScoringConfig()
+
+
+class SceneClassModelConfig(SceneClassSettings):
+    """The stage `scene_class_model`."""
+
+    scenes: SceneConfig = SceneConfig()
+    code: SceneCodeConfig = SceneCodeConfig()
+
+
 class JudgeTrainingConfig(Config):
     """How the judge learns to read scenes, clean ones and those that went through the code."""
 
@@ -147,6 +171,7 @@ class JudgeConfig(JudgeSettings):
 
 
 class ScenesConfig(SceneModelConfig):
-    """All about scenes: their model, and the judge of its images."""
+    """All about scenes: the model of captions, that of classes, and the judge of their images."""
 
+    classes: SceneClassSettings = SceneClassSettings()
     judge: JudgeSettings = JudgeSettings()

@@ -1,10 +1,6 @@
-"""Train the scene model: denoiser and text encoder together, on the code of generated scenes.
+"""Train the scene model: denoiser and text encoder together, on the code of generated scenes."""
 
-The denoiser predicts v (Salimans and Ho 2022, arXiv 2202.00512), with the plain squared error. A
-share of each batch starts from pure noise, where a model of one step does all its work.
-"""
-
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -12,9 +8,7 @@ from statistics import fmean
 import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
-from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor, nn
-from torch.nn import functional as F
 from transformers import PreTrainedTokenizerFast
 from transformers.models.clip.modeling_clip import CLIPTextModel
 
@@ -23,16 +17,14 @@ from vismodels.metrics.restoration import psnr
 from vismodels.metrics.scenes import CODE_PSNR
 from vismodels.results import Score, Value
 from vismodels.seeding import generator
-from vismodels.synthetic.scene_config import SceneModelConfig, SceneTrainingConfig
+from vismodels.synthetic.scene_config import SceneModelConfig
 from vismodels.synthetic.scene_judge import SceneJudge, reading_values
-from vismodels.synthetic.scene_latents import as_model_input, reconstructed
+from vismodels.synthetic.scene_latents import reconstructed
 from vismodels.synthetic.scene_pipeline import assemble, build_pipeline, draw_noise, generate
 from vismodels.synthetic.scene_scores import CARD, with_gate
+from vismodels.synthetic.scene_training import encode_scenes, fit_denoiser, noised_batches
 from vismodels.synthetic.scenes import Scene, make_scenes, render_all
 from vismodels.training.log import ScalarLog
-from vismodels.training.loop import fit_to_milestones
-from vismodels.training.schedule import warmup_cosine
-from vismodels.training.state import TrainState
 
 STAGE = "scene_model"
 VARIANT = "pipeline"
@@ -98,56 +90,32 @@ def train_scene_model(
     settings, scoring = config.training, config.scoring
     start = build_pipeline(config, seed).to(device)
     model = CaptionedDenoiser(start.unet, start.text_encoder).train()
-    optimizer = torch.optim.AdamW(
-        model.parameters(),
-        lr=settings.learning_rate,
-        betas=settings.betas,
-        weight_decay=settings.weight_decay,
-    )
-    schedule = warmup_cosine(optimizer, settings.iterations, settings.warmup)
-    # With this warm-up the decay at iteration i is i / (i + 9), and the start is soon gone.
-    average = ModelEmaV3(
-        model, settings.ema_decay, use_warmup=True, warmup_gamma=9.0, warmup_power=1.0
-    )
-    draws, losses, course = generator(seed, STAGE, "batches"), ScalarLog(), ScalarLog()
-    state = TrainState(
-        model=model,
-        optimizer=optimizer,
-        schedule=schedule,
-        average=average,
-        draws=draws,
-        losses=losses,
-        course=course,
-    )
+    draws = generator(seed, STAGE, "batches")
     scenes = make_scenes(config.scenes, "train", settings.scenes, seed)
-    batches = _batches(start, scenes, settings, draws)
-
-    def step(batch: tuple[Tensor, ...]) -> Mapping[str, float]:
-        noisy, timesteps, tokens, target = (part.to(device) for part in batch)
-        loss = F.mse_loss(model(noisy, timesteps, tokens), target)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(model.parameters(), settings.max_gradient_norm)
-        optimizer.step()
-        schedule.step_update(state.iteration + 1)
-        average.update(model, step=state.iteration + 2)  # timm's first step keeps nothing
-        return {"loss": loss.item()}
-
-    averaged = average.module
-    pipeline = assemble(start.vae, averaged.text_encoder, start.tokenizer, averaged.unet)
+    tokens = _tokens(start.tokenizer, [scene.attributes.caption for scene in scenes])
+    batches = noised_batches(
+        encode_scenes(start.vae, scenes),
+        tokens,
+        start.scheduler,
+        settings,
+        draws,
+        empty=_tokens(start.tokenizer, [""]),
+    )
     shown = make_scenes(config.scenes, "validation", scoring.validation_scenes, seed)
-    for end in fit_to_milestones(
-        step,
+
+    def painting(averaged: CaptionedDenoiser) -> StableDiffusionPipeline:
+        return assemble(start.vae, averaged.text_encoder, start.tokenizer, averaged.unet)
+
+    fitted = fit_denoiser(
+        model,
         batches,
-        state,
-        iterations=settings.iterations,
-        every=settings.validate_every,
+        settings,
+        draws,
+        lambda averaged: read_generated(painting(averaged), judge, shown, 1, seed, "validation"),
+        device=device,
         checkpoint_dir=checkpoint_dir,
-        log=losses,
-    ):
-        if end not in course.iterations:
-            values = read_generated(pipeline, judge, shown, 1, seed, "validation")
-            course.append(end, {value.metric.name: value.value or 0.0 for value in values})
+    )
+    pipeline, losses, course = painting(fitted.average), fitted.losses, fitted.validation
     scores = [_training_score(config, pipeline, losses, seed)]
     scores += score_scene_model(config, pipeline, judge, seed)
     return TrainedSceneModel(pipeline, losses, course, scores)
@@ -195,36 +163,6 @@ def read_generated(
     noise = draw_noise(pipeline, len(contents), seed, STAGE, purpose)
     images = generate(pipeline, [each.caption for each in contents], noise, num_steps)
     return reading_values(judge.read(images), contents)
-
-
-@torch.no_grad()
-def _batches(
-    pipeline: StableDiffusionPipeline,
-    scenes: Sequence[Scene],
-    settings: SceneTrainingConfig,
-    draws: torch.Generator,
-) -> Iterator[tuple[Tensor, ...]]:
-    """Yield noisy latents, timesteps, tokens and v, on the CPU."""
-    scheduler, size = pipeline.scheduler, settings.batch_size
-    pictures = as_model_input(render_all(scenes)).to(pipeline.device)
-    latents = pipeline.vae.encode(pictures).latents.cpu()
-    tokens = _tokens(pipeline.tokenizer, [scene.attributes.caption for scene in scenes])
-    empty = _tokens(pipeline.tokenizer, [""])
-    last = scheduler.config.num_train_timesteps - 1
-    while True:
-        chosen = torch.randint(len(latents), (size,), generator=draws)
-        timesteps = torch.randint(last + 1, (size,), generator=draws)
-        at_last = torch.rand(size, generator=draws) < settings.last_timesteps
-        timesteps = torch.where(at_last, last, timesteps)
-        silent = torch.rand(size, 1, generator=draws) < settings.empty_captions
-        clean = latents[chosen]
-        noise = torch.randn(clean.shape, generator=draws)
-        yield (
-            scheduler.add_noise(clean, noise, timesteps),
-            timesteps,
-            torch.where(silent, empty, tokens[chosen]),
-            scheduler.get_velocity(clean, noise, timesteps),
-        )
 
 
 def _tokens(tokenizer: PreTrainedTokenizerFast, captions: list[str]) -> Tensor:

@@ -5,7 +5,7 @@ goes from pure noise (zero terminal SNR; Lin et al. 2024, arXiv 2305.08891), so 
 legal one.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from safetensors import SafetensorError
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast
 from transformers.models.clip.configuration_clip import CLIPTextConfig
 from transformers.models.clip.modeling_clip import CLIPTextModel
@@ -134,17 +134,7 @@ def load_scene_model(
         FileError: for a missing or damaged folder, or one of another pipeline.
     """
     folder = Path(folder)
-    if not folder.is_dir():
-        raise FileError(f"{folder}: no such folder; give that of a saved scene model")
-    if (folder / MANIFEST).is_file():
-        check_manifest(folder)
-    index: dict[str, Any] = read_json(folder / INDEX)
-    found = (index.get("_class_name"), index.get("vae", [None])[-1])
-    if found != (StableDiffusionPipeline.__name__, PatchVAE.__name__):
-        raise FileError(
-            f"{folder / INDEX}: pipeline {found[0]!r} with {found[1]!r}, expected "
-            "'StableDiffusionPipeline' with 'PatchVAE'; give a folder written by save_scene_model"
-        )
+    check_pipeline_folder(folder, StableDiffusionPipeline.__name__, "save_scene_model")
     pipeline = assemble(
         load_weights(PatchVAE, folder / "vae").requires_grad_(False),
         _load_text_encoder(folder / "text_encoder"),
@@ -152,11 +142,42 @@ def load_scene_model(
         load_weights(UNet2DConditionModel, folder / "unet"),
         DDIMScheduler.from_pretrained(folder / "scheduler", local_files_only=True),
     )
-    for name in NETWORKS:
-        for parameter in getattr(pipeline, name).parameters():
-            # Within a file tensors start anywhere, which changes the order of a product's sums.
-            parameter.data = parameter.data.clone()
+    own_memory_(getattr(pipeline, name) for name in NETWORKS)
     return pipeline.to(device)
+
+
+def check_pipeline_folder(folder: Path, pipeline: str, written_by: str) -> None:
+    """Raise an error unless a folder holds a pipeline of scenes of this class, undamaged.
+
+    Args:
+        folder: to check.
+        pipeline: name of the class.
+        written_by: the function that writes such a folder, for the message.
+
+    Raises:
+        FileError: for a missing or damaged folder, or one of another pipeline.
+    """
+    if not folder.is_dir():
+        raise FileError(f"{folder}: no such folder; give one written by {written_by}")
+    if (folder / MANIFEST).is_file():
+        check_manifest(folder)
+    index: dict[str, Any] = read_json(folder / INDEX)
+    found = (index.get("_class_name"), index.get("vae", [None])[-1])
+    if found != (pipeline, PatchVAE.__name__):
+        raise FileError(
+            f"{folder / INDEX}: pipeline {found[0]!r} with {found[1]!r}, expected {pipeline!r} "
+            f"with {PatchVAE.__name__!r}; give a folder written by {written_by}"
+        )
+
+
+def own_memory_(networks: Iterable[nn.Module]) -> None:
+    """Move the weights of loaded networks, in place, to memory of their own.
+
+    Within a file tensors start anywhere, which changes the order of a product's sums.
+    """
+    for network in networks:
+        for parameter in network.parameters():
+            parameter.data = parameter.data.clone()
 
 
 def draw_noise(

@@ -115,10 +115,14 @@ def volumes(problem, card):
 
 
 def scene_inputs(kind):
-    """Return the manifests of the scene model and of its judge, for a pipeline of kind `scenes`."""
-    if kind != "scenes":
+    """Return the manifests of a model of scenes and of the judge, for a pipeline of some kind.
+
+    `scenes` is the model of captions, `scene_classes` that of classes; others need neither.
+    """
+    models = {"scenes": "scene_model", "scene_classes": "scene_class_model"}
+    if kind not in models:
         return {"model": [], "judge": []}
-    made = {"model": rules.scene_model, "judge": rules.scene_judge}
+    made = {"model": getattr(rules, models[kind]), "judge": rules.scene_judge}
     return {name: expand(rule.output.manifest, seed=SYNTHETIC_SEED) for name, rule in made.items()}
 
 
@@ -132,7 +136,9 @@ def scenes_of(kinds, part):
 
 def root_of(kinds):
     """Return a parameter function: where outside pipelines lie; nothing for the scene model."""
-    return lambda wildcards: "" if kinds[wildcards.problem] == "scenes" else RUN_CONFIG.data_root
+    return lambda wildcards: (
+        "" if scene_inputs(kinds[wildcards.problem])["model"] else RUN_CONFIG.data_root
+    )
 
 
 def problem_keys(method, parts, **more):

@@ -1,4 +1,4 @@
-"""Generated data: pages, CT scans, brains, scenes; and the small model trained on the scenes."""
+"""Generated data: pages, CT scans, brains, scenes; and the small models trained on the scenes."""
 
 from vismodels.synthetic.chest_ct import PhantomConfig
 from vismodels.synthetic.glioma import GliomaConfig
@@ -133,3 +133,33 @@ rule scene_model:
         ),
     script:
         "../scripts/scene_model.py"
+
+
+rule scene_class_model:
+    input:
+        judge=expand(rules.scene_judge.output.manifest, seed=SYNTHETIC_SEED),
+    output:
+        manifest=f"{RESULTS}/scenes/class_model/seed{{seed}}/manifest.json",
+        scores=f"{RESULTS}/scenes/class_model/seed{{seed}}/scores.json",
+    log:
+        f"{LOGS}/scene_class_model/seed{{seed}}.log",
+    benchmark:
+        f"{BENCHMARKS}/scene_class_model/seed{{seed}}.tsv"
+    priority: 10
+    threads: 1
+    resources:
+        mem_mb=3000,
+        runtime=240,
+        gpu=GPU,
+        device=RUN_CONFIG.device,
+    params:
+        **tracked(
+            "scene_class_model.py",
+            {
+                "scenes": "scenes.scenes",
+                "code": "scenes.code",
+                **{part: f"scenes.classes.{part}" for part in ("network", "training", "scoring")},
+            },
+        ),
+    script:
+        "../scripts/scene_class_model.py"

@@ -20,9 +20,12 @@ from vismodels.methods.quest.published import (
 from vismodels.methods.quest.workflow_config import (
     DenoiserConfig,
     QuantizeConfig,
+    SceneClassesDenoiser,
     ScenesDenoiser,
     ScoreConfig,
 )
+from vismodels.synthetic.scene_class_pipeline import load_class_model
+from vismodels.synthetic.scene_classes import class_labels, class_of
 from vismodels.synthetic.scene_config import SceneConfig
 from vismodels.synthetic.scene_judge import SceneJudge
 from vismodels.synthetic.scene_pipeline import load_scene_model
@@ -37,7 +40,7 @@ SPLITS: dict[str, SceneSplit] = {  # part -> scenes whose captions it has
 
 
 class QuantizeStageConfig(QuantizeConfig):
-    """The stage `quantize`, with the scenes whose captions are prompts."""
+    """The stage `quantize`, with the scenes whose captions or classes are prompts."""
 
     scenes: SceneConfig
 
@@ -65,18 +68,23 @@ def load_quantized(
 
     Args:
         config: which one.
-        scenes: of whose captions prompts are made, for the scene model.
-        folders: inputs of the stage; `model` and `judge` are lists, filled for scenes.
+        scenes: of whose captions or classes prompts are made, for models of scenes.
+        folders: inputs of the stage; `model` and `judge` are lists, filled for models of scenes.
         data_root: where relative folders lie.
         device: where to compute.
     """
-    if isinstance(config, ScenesDenoiser):
-        loaded = load_scene_model(folders["model"][0], device)
+    if isinstance(config, ScenesDenoiser | SceneClassesDenoiser):
+        captioned = isinstance(config, ScenesDenoiser)
+        read = load_scene_model if captioned else load_class_model
+        loaded: Any = read(folders["model"][0], device)
 
         def prompts_of(part: str, count: int, seed: int) -> list[LabelledPrompt]:
-            made = make_scenes(scenes, SPLITS[part], count, seed)
+            made = [each.attributes for each in make_scenes(scenes, SPLITS[part], count, seed)]
+            if captioned:
+                return [LabelledPrompt(each.caption, each.labels) for each in made]
             return [
-                LabelledPrompt(each.attributes.caption, each.attributes.labels) for each in made
+                LabelledPrompt("", class_labels(number), class_label=number)
+                for number in map(class_of, made)
             ]
 
         return Quantized(

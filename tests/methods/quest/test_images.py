@@ -108,6 +108,16 @@ def test_closeness_by_hand():
     assert items == pytest.approx({f"000{number}": 0.04 for number in range(4)})
 
 
+def test_what_a_prompt_leaves_open_is_not_judged():
+    """A class says the size alone; images are read alike if all that is read is the same."""
+    prompts = [LabelledPrompt("", {"size": each}, class_label=each) for each in (0, 1)]
+    reference = images_of([0.1, 0.2], {"size": [0, 1], "color": [0, 1]})
+    images = images_of([0.1, 0.2], {"size": [0, 0], "color": [0, 1]})
+    values = by_name(closeness(images, reference, prompts))
+    assert values["mean_accuracy"] == values["lowest_accuracy"] == 50
+    assert values["float_agreement"] == 50
+
+
 def test_the_reference_is_as_close_as_can_be():
     reference = images_of([0.1, 0.2, 0.4], {"size": [0, 1, 1]})
     values = by_name(closeness(reference, reference, [LabelledPrompt("a ball")] * 3))

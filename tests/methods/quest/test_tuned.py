@@ -64,6 +64,16 @@ def test_full_trains_every_parameter_and_fixes_no_weight():
     assert (tuned.share, tuned.fixed) == (1, frozenset())
 
 
+def test_temporal_trains_the_layers_of_the_time_and_every_scale():
+    model = quantized()
+    names, tuned = trained_in(model, VARIANTS["temporal"][0])
+    layers = select_layers(model, SETS.temporal)
+    assert tuned.layers == layers
+    assert len(tuned.scales) == len(activation_quantizers(model))
+    weights = {name for name in names if not name.endswith(".log_factor")}
+    assert {name.rpartition(".")[0] for name in weights} == set(layers)
+
+
 def test_scales_only_trains_no_weight():
     model = quantized()
     names, tuned = trained_in(model, VARIANTS["scales_only"][0])

@@ -55,7 +55,7 @@ def test_names_of_what_stands_beside_arms_are_refused(name):
 
 def test_every_run_needs_a_seed():
     assert parsed({"mse": {**ARM, "runs": 2}}).problems["scenes"].arms["mse"].runs == 2
-    with pytest.raises(ConfigError, match="3 runs need as many seeds, seeds has 2"):
+    with pytest.raises(ConfigError, match="runs on 3 seeds, but there are 2"):
         parsed({"mse": {**ARM, "runs": 3}})
 
 

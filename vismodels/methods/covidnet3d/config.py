@@ -15,7 +15,7 @@ from pydantic import (
     model_validator,
 )
 
-from vismodels.arms import WithoutNulls
+from vismodels.arms import Seeds, WithoutNulls, check_runs
 from vismodels.config import Config, suggestion
 from vismodels.data.manifest import SetName
 from vismodels.data.scans import PHANTOM_NOTE
@@ -358,22 +358,15 @@ class AuditConfig(Config):
 class CovidNet3DConfig(Config):
     """The section `covidnet3d`."""
 
-    seeds: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)]
+    seeds: Seeds
     audit: AuditConfig
     problems: Annotated[Problems, Field(min_length=1)]
 
     @model_validator(mode="after")
     def _seeds_suffice(self) -> "CovidNet3DConfig":
-        if len(set(self.seeds)) < len(self.seeds):
-            raise ValueError(f"seeds must differ, got {list(self.seeds)}")
         for name, problem in self.problems.items():
-            runs = {f"searches.{arm}": s.runs for arm, s in problem.searches.items()}
-            runs |= {f"networks.{arm}": n.runs for arm, n in problem.networks.items()}
-            for arm, wanted in runs.items():
-                if wanted > len(self.seeds):
-                    raise ValueError(
-                        f"{name}.{arm} runs on {wanted} seeds, but there are {len(self.seeds)}"
-                    )
+            for kind, arms in (("searches", problem.searches), ("networks", problem.networks)):
+                check_runs(self.seeds, {f"{name}.{kind}.{a}": v.runs for a, v in arms.items()})
         return self
 
 

@@ -18,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-from vismodels.arms import WithoutNulls
+from vismodels.arms import Seeds, WithoutNulls, check_runs
 from vismodels.config import Config, suggestion
 from vismodels.methods.lineas.outside_concepts import CONCEPTS
 
@@ -294,18 +294,13 @@ class SteeringProblem(Config):
 class LineasConfig(Config):
     """The whole method."""
 
-    seeds: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)]
+    seeds: Seeds
     problems: Annotated[dict[Name, SteeringProblem], WithoutNulls(), Field(min_length=1)]
 
     @model_validator(mode="after")
     def _seeds_suffice(self) -> "LineasConfig":
         for name, problem in self.problems.items():
-            for arm, config in problem.arms.items():
-                if config.runs > len(self.seeds):
-                    raise ValueError(
-                        f"problems.{name}.arms.{arm}: {config.runs} runs need as many seeds, "
-                        f"seeds has {len(self.seeds)}"
-                    )
+            check_runs(self.seeds, {f"{name}.arms.{a}": v.runs for a, v in problem.arms.items()})
         return self
 
 

@@ -15,7 +15,7 @@ from pydantic import (
     model_validator,
 )
 
-from vismodels.arms import WithoutNulls
+from vismodels.arms import Seeds, WithoutNulls, check_runs
 from vismodels.config import Config, suggestion
 from vismodels.data.brain_cases import SEMI_SYNTHETIC_NOTE
 from vismodels.data.label_schemes import SCHEME_NAMES
@@ -211,20 +211,15 @@ Problems = Annotated[dict[Name, ProblemConfig], WithoutNulls()]
 class MultiLevelActivationConfig(Config):
     """The section `multilevel_activation`."""
 
-    seeds: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)]
+    seeds: Seeds
     problems: Annotated[Problems, Field(min_length=1)]
 
     @model_validator(mode="after")
     def _seeds_suffice(self) -> "MultiLevelActivationConfig":
-        if len(set(self.seeds)) < len(self.seeds):
-            raise ValueError(f"seeds must differ, got {list(self.seeds)}")
-        for problem, of_problem in self.problems.items():
-            for name, variant in of_problem.models.items():
-                if variant.runs > len(self.seeds):
-                    raise ValueError(
-                        f"{problem}.models.{name} runs on {variant.runs} seeds, but there are "
-                        f"{len(self.seeds)}"
-                    )
+        for name, problem in self.problems.items():
+            check_runs(
+                self.seeds, {f"{name}.models.{m}": v.runs for m, v in problem.models.items()}
+            )
         return self
 
 

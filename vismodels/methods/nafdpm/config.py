@@ -15,7 +15,7 @@ from pydantic import (
     model_validator,
 )
 
-from vismodels.arms import WithoutNulls
+from vismodels.arms import Seeds, WithoutNulls
 from vismodels.config import Config, suggestion
 from vismodels.data.manifest import SetName
 from vismodels.methods.nafdpm.recognizer_config import RecognizerConfig
@@ -325,17 +325,11 @@ class TaskConfig(Config):
 class NAFDPMConfig(Config):
     """The section `nafdpm`."""
 
-    seeds: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)]
+    seeds: Seeds
     scans: tuple[SetName, ...]  # data cards of scans without ground truth, restored as pictures
     labels: dict[SetName, LabelsConfig]  # sets of pages whose words an OCR engine is to find
     recognizers: "Recognizers"
     tasks: "Tasks"
-
-    @model_validator(mode="after")
-    def _seeds_differ(self) -> "NAFDPMConfig":
-        if len(set(self.seeds)) < len(self.seeds):
-            raise ValueError(f"seeds must differ, got {list(self.seeds)}")
-        return self
 
 
 class Recognizers(Config):

@@ -17,7 +17,7 @@ from pydantic import (
     model_validator,
 )
 
-from vismodels.arms import WithoutNulls
+from vismodels.arms import Seeds, WithoutNulls, check_runs
 from vismodels.config import Config, suggestion
 from vismodels.data.manifest import SetName
 from vismodels.data.windows import ORIGINAL, Crop
@@ -271,7 +271,7 @@ class FiguresConfig(Config):
 class QuantNASConfig(Config):
     """The section `quantnas`; the scale is that of `photographs`."""
 
-    seeds: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)]
+    seeds: Seeds
     sets: SetsConfig
     spaces: Annotated[dict[Name, Space], Field(min_length=1)]
     search: SearchSettings
@@ -284,13 +284,11 @@ class QuantNASConfig(Config):
 
     @model_validator(mode="after")
     def _parts_fit(self) -> "QuantNASConfig":
-        if len(set(self.seeds)) < len(self.seeds):
-            raise ValueError(f"seeds must differ, got {list(self.seeds)}")
-        for name, search in self.searches.items():
-            _refuse_runs(f"searches.{name}", search.runs, len(self.seeds))
+        for kind, arms in (("searches", self.searches), ("networks", self.networks)):
+            check_runs(self.seeds, {f"{kind}.{name}": arm.runs for name, arm in arms.items()})
+        for search in self.searches.values():
             varied_space(self.spaces, search)
         for name, network in self.networks.items():
-            _refuse_runs(f"networks.{name}", network.runs, len(self.seeds))
             self._check_sources(name, network)
         self._check_reporting()
         return self
@@ -354,11 +352,6 @@ def search_of(network: NetworkVariant) -> str | None:
 def _refuse_warmup(warmup: int, iterations: int) -> None:
     if warmup >= iterations:
         raise ValueError(f"warmup ({warmup}) must be below iterations ({iterations})")
-
-
-def _refuse_runs(where: str, runs: int, seeds: int) -> None:
-    if runs > seeds:
-        raise ValueError(f"{where} runs on {runs} seeds, but there are {seeds}")
 
 
 def _json(values: object) -> str:

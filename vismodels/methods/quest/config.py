@@ -235,7 +235,9 @@ def _code_stages() -> tuple[TuningStage, TuningStage]:
     return tla.model_copy(update=first), cma.model_copy(update={"local": "none"})
 
 
-def _global_stage(name: str, weights: Literal["both", "all", "none"]) -> tuple[TuningStage]:
+def _global_stage(
+    name: str, weights: Literal["temporal", "both", "all", "none"]
+) -> tuple[TuningStage]:
     stage = TuningStage(
         name=name,
         weights=weights,
@@ -250,7 +252,7 @@ def _global_stage(name: str, weights: Literal["both", "all", "none"]) -> tuple[T
     return (stage,)
 
 
-Variant = Literal["paper", "tla", "code", "global", "selective", "full", "scales_only"]
+Variant = Literal["paper", "tla", "code", "global", "selective", "temporal", "full", "scales_only"]
 # paper: Sec. 4, equal parts of the iterations. tla: its first stage. code: as published for latent
 # diffusion, where the second stage has no local term. global: the paper's without local terms, its
 # Table 7. The others are ours: one stage, the error of the output alone.
@@ -260,6 +262,7 @@ VARIANTS: dict[Variant, tuple[TuningStage, ...]] = {
     "code": _code_stages(),
     "global": _paper_stages(local="none"),
     "selective": _global_stage("selective", "both"),
+    "temporal": _global_stage("temporal", "temporal"),
     "full": _global_stage("full", "all"),
     "scales_only": _global_stage("scales_only", "none"),
 }

@@ -96,7 +96,7 @@ def closeness(images: Images, reference: Images, prompts: Sequence[LabelledPromp
     Args:
         images: of the prompts.
         reference: the float model's, of the same prompts and noise.
-        prompts: with labels where these are known.
+        prompts: with labels where these are known; the same ones of every prompt.
     """
     names = [f"{number:04d}" for number in range(len(prompts))]
     difference = 2 * (images.pixels - reference.pixels)  # values in [-1, 1]
@@ -111,7 +111,7 @@ def closeness(images: Images, reference: Images, prompts: Sequence[LabelledPromp
         same = torch.stack([read[name] == known[name] for name in known]).all(0)
         values.append(Value(AGREEMENT, 100 * same.float().mean().item()))
     if known and prompts[0].labels:
-        told = {name: torch.tensor([p.labels[name] for p in prompts]) for name in read}
+        told = {name: torch.tensor([p.labels[name] for p in prompts]) for name in prompts[0].labels}
         right = {name: (read[name] == told[name]).float().mean().item() for name in told}
         values += [
             Value(MEAN_ACCURACY, 100 * sum(right.values()) / len(right)),

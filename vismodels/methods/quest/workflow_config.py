@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt, model_validator
 
-from vismodels.arms import WithoutNulls
+from vismodels.arms import Seeds, WithoutNulls, check_runs
 from vismodels.config import Config, suggestion
 from vismodels.methods.quest.config import Recipe
 
@@ -18,6 +18,12 @@ class ScenesDenoiser(Config):
     """The small text-to-image model that the workflow trains, read by its judge."""
 
     kind: Literal["scenes"]
+
+
+class SceneClassesDenoiser(Config):
+    """The small transformer that paints classes of scenes, which the workflow trains; its judge."""
+
+    kind: Literal["scene_classes"]
 
 
 class PublishedDenoiser(Config):
@@ -37,7 +43,9 @@ class PublishedDenoiser(Config):
         return self
 
 
-DenoiserConfig = Annotated[ScenesDenoiser | PublishedDenoiser, Field(discriminator="kind")]
+DenoiserConfig = Annotated[
+    ScenesDenoiser | SceneClassesDenoiser | PublishedDenoiser, Field(discriminator="kind")
+]
 
 
 class SamplingConfig(Config):
@@ -115,18 +123,13 @@ class QuestProblem(Config):
 class QuestWorkflowConfig(Config):
     """The whole method."""
 
-    seeds: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)]
+    seeds: Seeds
     problems: Annotated[dict[Name, QuestProblem], WithoutNulls(), Field(min_length=1)]
 
     @model_validator(mode="after")
     def _seeds_suffice(self) -> "QuestWorkflowConfig":
         for name, problem in self.problems.items():
-            for arm, config in problem.arms.items():
-                if config.runs > len(self.seeds):
-                    raise ValueError(
-                        f"problems.{name}.arms.{arm}: {config.runs} runs need as many seeds, "
-                        f"seeds has {len(self.seeds)}"
-                    )
+            check_runs(self.seeds, {f"{name}.arms.{a}": v.runs for a, v in problem.arms.items()})
         return self
 
 

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
+from vismodels.arms import Seeds
 from vismodels.config import Config
 from vismodels.data.manifest import SetName
 from vismodels.data.windows import Crop
@@ -111,7 +112,7 @@ class SetsConfig(Config):
 class SuperResolutionConfig(Config):
     """The section `super_resolution`; the scale is that of `photographs`."""
 
-    seeds: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)]
+    seeds: Seeds
     sets: SetsConfig
     networks: dict[Annotated[str, Field(pattern=r"^[a-z0-9_]+$")], NetworkConfig]
     training: TrainingConfig
@@ -119,8 +120,6 @@ class SuperResolutionConfig(Config):
 
     @model_validator(mode="after")
     def _parts_fit(self) -> "SuperResolutionConfig":
-        if len(set(self.seeds)) < len(self.seeds):
-            raise ValueError(f"seeds must differ, got {list(self.seeds)}")
         taken = sorted(self.networks.keys() & set(CLASSICAL))
         if taken:
             raise ValueError(f"networks cannot be called {', '.join(taken)}: the table has such")
