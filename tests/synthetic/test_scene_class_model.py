@@ -51,7 +51,7 @@ def test_accuracies_are_counted_over_classes_in_turn(trained, untrained_judge):
     values = read_classes(trained.pipeline, untrained_judge, 30, 1, 0, "x")
     classes = [*range(24), *range(6)]
     read = untrained_judge.read(
-        generate_classes(trained.pipeline, classes, 1, 0, *purpose())
+        generate_classes(trained.pipeline, classes, 1, 0, "scene_class_model", "x")
     ).labels
     shares = {}
     for name in ("shape", "color"):

@@ -18,25 +18,30 @@ with stage(snakemake, CompareConfig) as s:
     )
     folders = dict(zip(s.config.arms, s.input["learnt"], strict=True))
     pairs = list(product(evaluation.composed, evaluation.compositions))
-    steered = pairs and load_steered(
-        s.config.pipeline, s.config.prompts, s.input, data_root=s.params.data_root, device=s.device
-    )
-    for arm, (first, second) in pairs:
-        learnt = [
-            read_maps(s.config.arms[arm], folders[arm], concept, s.config.seeds)
-            for concept in (first, second)
-        ]
-        for seed in learnt[0]:
-            scores += score_pair(
-                steered.pipeline,
-                steered.reader,
-                steered.pairs_of(first, second, s.config.prompts.test, seed),
-                tuple(steered.prompts_of(concept, seed) for concept in (first, second)),
-                (learnt[0][seed], learnt[1][seed]),
-                arm=arm,
-                seed=seed,
-                batch_size=evaluation.batch_size,
-                call=s.config.call.arguments(),
-                card=steered.card,
-            )
+    if pairs:
+        steered = load_steered(
+            s.config.pipeline,
+            s.config.prompts,
+            s.input,
+            data_root=s.params.data_root,
+            device=s.device,
+        )
+        for arm, (first, second) in pairs:
+            learnt = [
+                read_maps(s.config.arms[arm], folders[arm], concept, s.config.seeds)
+                for concept in (first, second)
+            ]
+            for seed in learnt[0]:
+                scores += score_pair(
+                    steered.pipeline,
+                    steered.reader,
+                    steered.pairs_of(first, second, s.config.prompts.test, seed),
+                    tuple(steered.prompts_of(concept, seed) for concept in (first, second)),
+                    (learnt[0][seed], learnt[1][seed]),
+                    arm=arm,
+                    seed=seed,
+                    batch_size=evaluation.batch_size,
+                    call=s.config.call.arguments(),
+                    card=steered.card,
+                )
     s.write(of_problem(s.wildcards["problem"], scores))

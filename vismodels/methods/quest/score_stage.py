@@ -25,6 +25,7 @@ STAGE = "quest_score"
 SHOWN = "shown.npz"
 FLOAT, OTHER_NOISE, PROMPTS = RESERVED
 TIMED = 20  # images, at most
+ALONE = 3  # of them are also made one at a time
 Folders = Mapping[str, Mapping[int, Path]]  # arm -> seed -> folder of its denoiser
 
 
@@ -158,23 +159,33 @@ def _timings(
     prompts_of: PromptsOf,
     folders: Folders,
 ) -> dict[str, float]:
-    """Return CPU seconds of an image: float, simulated, and executed on 8-bit kernels."""
+    """Return CPU seconds of an image: float, simulated, and executed on 8-bit kernels.
+
+    Images are made in batches, then one at a time.
+    """
     seed = config.seeds[0]
     sampling = config.sampling
     prompts = prompts_of("test", min(TIMED, config.counts.test), seed)
 
-    def seconds() -> float:
-        made = calls(prompts, sampling, "timed", seed=seed)
-        started = time.process_time()
-        for call in made:
-            pipeline(**call, output_type="latent")
-        return (time.process_time() - started) / len(prompts)
+    alone = sampling.model_copy(update={"batch_size": 1})
 
-    timings = {"cpu_seconds_per_image_float": seconds()}
+    def measure(name: str) -> dict[str, float]:
+        found = {}
+        for kind, how, count in (("", sampling, TIMED), ("_alone", alone, ALONE)):
+            asked = prompts[:count]
+            made = calls(asked, how, "timed", seed=seed)
+            started = time.process_time()
+            for call in made:
+                pipeline(**call, output_type="latent")
+            seconds = (time.process_time() - started) / len(asked)
+            found[f"cpu_seconds_per_image{kind}_{name}"] = seconds
+        return found
+
+    timings = measure("float")
     for arm in config.shown.executed:
         denoiser = load_denoiser(folders[arm][seed])
         with exchanged(pipeline, config.component, denoiser):
-            timings[f"cpu_seconds_per_image_{arm}_simulated"] = seconds()
+            timings |= measure(f"{arm}_simulated")
             execute_int8_(denoiser)
-            timings[f"cpu_seconds_per_image_{arm}_int8"] = seconds()
+            timings |= measure(f"{arm}_int8")
     return timings
