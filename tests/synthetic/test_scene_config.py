@@ -4,7 +4,7 @@ import sys
 import pytest
 
 from vismodels.config import ConfigError, parse_config
-from vismodels.synthetic.scene_config import JudgeConfig, SceneModelConfig
+from vismodels.synthetic.scene_config import JudgeConfig, SceneClassModelConfig, SceneModelConfig
 
 
 def test_the_defaults_are_the_measured_recipe():
@@ -14,6 +14,9 @@ def test_the_defaults_are_the_measured_recipe():
     assert (config.training.iterations, config.training.batch_size) == (1500, 32)
     assert config.scoring.gate == 90
     assert parse_config(JudgeConfig, {}, "judge").scenes == config.scenes
+    classes = parse_config(SceneClassModelConfig, {}, "classes")
+    assert (classes.training.iterations, classes.scoring.steps) == (4000, (4, 20))
+    assert classes.code == config.code
 
 
 def test_the_harder_scenes_are_configuration_values():
