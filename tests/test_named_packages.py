@@ -27,7 +27,7 @@ JOBS = [  # package, module of ours, what it takes from it
     ("pooch", "cards/fetch.py", "pooch"),
     ("cv2", "synthetic/scenes.py", "vismodels.data.cv.opencv"),
     ("timm", "synthetic/scene_judge.py", "timm"),
-    ("timm", "synthetic/scene_model.py", "timm.utils.model_ema.ModelEmaV3"),
+    ("timm", "synthetic/scene_training.py", "timm.utils.model_ema.ModelEmaV3"),
     (
         "diffusers",
         "synthetic/scene_pipeline.py",
