@@ -63,3 +63,16 @@ def test_a_time_that_only_others_measured_is_a_dash(stage):
         "search, a": ["1", "0.500", DASH, "1.00"],
         "search, b": ["1", DASH, "0.250", "1.00"],
     }
+
+
+def test_problems_that_share_a_variant_have_rows_of_their_own(stage):
+    """An image of twenty steps takes longer than one of four: no mean of them."""
+    folders = [stage("float", seed, 9.0, step=1.0 + seed) for seed in (0, 1)]
+    for folder, problem in zip(folders, ("four", "twenty"), strict=True):
+        write_scores(
+            folder / SCORES, [Score("score", "float", [], 0, condition={"problem": problem})]
+        )
+    assert [row.label for row in times_table(folders).rows] == [
+        "score, float, four",
+        "score, float, twenty",
+    ]

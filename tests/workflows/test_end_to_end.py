@@ -275,8 +275,10 @@ def scores_of(directory):
     table = {}
     for path in sorted((directory / "results/test").rglob("scores.json")):
         for score in read_scores(path):
-            names = (score.stage, score.variant, score.seed, score.dataset.get("card"))
-            key = "/".join(str(name) for name in names if name is not None)
+            names = (score.stage, score.variant, score.seed, *score.dataset.values())
+            what = ",".join(f"{name}={value}" for name, value in score.condition.items())
+            key = "/".join(str(name) for name in (*names, what) if name not in (None, ""))
+            assert key not in table
             table[key] = {value.metric.name: value.value for value in score.values}
     return table
 

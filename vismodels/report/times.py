@@ -5,27 +5,27 @@ from pathlib import Path
 from statistics import fmean
 
 from vismodels.files import VOLATILE, read_json
-from vismodels.results import SCORES, read_scores
+from vismodels.results import SCORES, Score, read_scores
 from vismodels.tables.table import DASH, Cell, Column, Row, Table
 
 TOTAL = "cpu_seconds"
 
 
 def times_table(folders: Iterable[Path]) -> Table | None:
-    """Return a row for every stage and variant that measured times; None if there is none.
+    """Return a row for every stage, variant and problem that measured times; None if there is none.
 
     A cell holds the mean over the runs, and the smallest and the largest where they differ.
 
     Args:
         folders: of stages with one score record each, all of one method.
     """
-    found: dict[tuple[str, str], list[dict[str, float]]] = {}
+    found: dict[str, list[dict[str, float]]] = {}
     for folder in folders:
         run = read_json(folder / VOLATILE)
         if run["timings"] and (folder / SCORES).is_file():
             record, *_ = read_scores(folder / SCORES)
             times = {**run["timings"], TOTAL: run["cpu_seconds"]}
-            found.setdefault((record.stage, record.variant), []).append(times)
+            found.setdefault(_row_title(record), []).append(times)
     if not found:
         return None
     names = list(dict.fromkeys(name for runs in found.values() for run in runs for name in run))
@@ -36,13 +36,15 @@ def times_table(folders: Iterable[Path]) -> Table | None:
         "and the largest. They vary from run to run, so they are outside every score and every "
         "digest; compare them only with others of this page. The last column is the whole job, "
         "with the start of Python and, for a job that was resumed, only the time since then.",
-        row_title="Stage, variant",
+        row_title="Stage, variant, problem",
         columns=(Column("Runs"), *(Column(_title(name), unit="s") for name in names)),
-        rows=tuple(
-            Row(f"{stage}, {variant}", _cells(runs, names))
-            for (stage, variant), runs in found.items()
-        ),
+        rows=tuple(Row(title, _cells(runs, names)) for title, runs in found.items()),
     )
+
+
+def _row_title(record: Score) -> str:
+    names = (record.stage, record.variant, record.condition.get("problem"))
+    return ", ".join(str(name) for name in names if name is not None)
 
 
 def _title(name: str) -> str:
