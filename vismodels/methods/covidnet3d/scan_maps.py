@@ -13,6 +13,7 @@ from vismodels.data.slices import resample_slices
 from vismodels.explain.cam import cam
 from vismodels.explain.maps import upsample
 from vismodels.methods.covidnet3d.config import CTInput
+from vismodels.methods.covidnet3d.evaluation import device_of
 from vismodels.methods.covidnet3d.maps import CLASSIFIER, HEAD
 from vismodels.methods.covidnet3d.network import CovidNet3D
 from vismodels.nn.modes import evaluation_mode
@@ -66,8 +67,7 @@ def write_map(
     part = volume.voxels[box]
     resized = resize_volume(resample_slices(part, source.shape[0]), source.shape)
     x = torch.from_numpy(window(resized, *source.window))[None, None]
-    device = next(network.parameters()).device
-    x = x.to(device)
+    x = x.to(device_of(network))
     with torch.no_grad(), evaluation_mode(network):
         logits = network(x)[0].cpu()
     chosen = int(logits.argmax()) if target is None else target

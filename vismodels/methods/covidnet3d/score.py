@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from vismodels.data.scans import Scan
 from vismodels.data.volumes import VolumeSet
 from vismodels.methods.covidnet3d.baselines import Baseline
 from vismodels.methods.covidnet3d.config import DataConfig, ScoringSettings
-from vismodels.methods.covidnet3d.evaluation import logits_of
+from vismodels.methods.covidnet3d.evaluation import device_of, logits_of
 from vismodels.methods.covidnet3d.network import CovidNet3D
 from vismodels.methods.covidnet3d.shortcuts import SCAN_SHORTCUTS, majority, regression
 from vismodels.metrics.bounds import with_bounds
@@ -156,7 +157,7 @@ def _intervals(
 
 
 def _cost(name: str, seed: int, network: nn.Module, test: VolumeSet) -> Score:
-    cost = count(network, test.images[:1])
+    cost = count(network, test.images[:1].to(device_of(network)))
     return Score(
         stage=STAGE,
         variant=name,
@@ -171,11 +172,19 @@ def _cost(name: str, seed: int, network: nn.Module, test: VolumeSet) -> Score:
 
 @torch.no_grad()
 def _seconds(network: nn.Module, test: VolumeSet, device: torch.device | str) -> float:
-    """Return CPU seconds for one scan, the mean of a few after one to warm up."""
+    """Return seconds for one scan, the mean of a few after one to warm up.
+
+    CPU seconds on a CPU; on another device those that pass until it is done.
+    """
     network.eval()
     scans = test.images[:4].to(device)
+    wait, clock = (lambda: None), time.process_time
+    if scans.device.type != "cpu":
+        wait, clock = partial(torch.accelerator.synchronize, scans.device), time.perf_counter
     network(scans[:1])
-    clock = time.process_time()
+    wait()
+    begun = clock()
     for scan in scans:
         network(scan[None])
-    return (time.process_time() - clock) / len(scans)
+    wait()
+    return (clock() - begun) / len(scans)

@@ -240,4 +240,5 @@ def _score(
             "volumes": 2 * settings.iterations * settings.batch_size,
             "estimator": config.variant.estimator,
         },
+        note=config.data.note,
     )
