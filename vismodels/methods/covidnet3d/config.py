@@ -80,6 +80,8 @@ class DataConfig(Config):
 class SearchSettings(Config):
     """How weights and architecture are moved in turn."""
 
+    # (D, H, W) that scans have in the search; None: as for the networks trained afterwards.
+    shape: tuple[PositiveInt, PositiveInt, PositiveInt] | None = None
     iterations: PositiveInt
     batch_size: PositiveInt = 64
     # Patients for the weights, for the architecture, for choosing among what was found; published:
@@ -125,6 +127,15 @@ class SearchConfig(Config):
     variant: SearchVariant
     settings: SearchSettings
     training: "TrainingSettings"  # of the early selection
+
+    @property
+    def seen(self) -> DataConfig:
+        """The data in the shape that they have in the search."""
+        source = self.data.input
+        if self.settings.shape is None or not isinstance(source, CTInput):
+            return self.data
+        smaller = source.model_copy(update={"shape": self.settings.shape})
+        return self.data.model_copy(update={"input": smaller})
 
 
 # --- training ------------------------------------------------------------------------------------
@@ -290,7 +301,15 @@ class ProblemConfig(Config):
             raise ValueError(
                 f"the space has {self.space.classes} classes, the data {len(self.data.classes)}"
             )
+        if self.search.shape is not None and not isinstance(self.data.input, CTInput):
+            raise ValueError("search.shape is for scans of a chest; other volumes stay as they are")
         for name, variant in self.networks.items():
+            if isinstance(variant.network, ComparedNetwork) and variant.runs > 1:
+                raise ValueError(
+                    f"networks.{name} wants {variant.runs} seeds, each of which would train the "
+                    "network of another search, while the rank correlation is of the first; set "
+                    "runs to 1"
+                )
             search = search_of(variant)
             if search is None:
                 continue
