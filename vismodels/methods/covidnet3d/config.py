@@ -47,8 +47,24 @@ class MaskInput(Config):
     size: Literal[28, 64] = 28  # the edge of the set's volumes
     form: Literal["mask", "distance"] = "mask"
 
+    @model_validator(mode="after")
+    def _distances_are_fine(self) -> "MaskInput":
+        if self.form == "distance" and self.size != 64:
+            raise ValueError(
+                f"distances are in millimeters and need the volumes of 64 voxels of 1 mm, got size "
+                f"{self.size}, whose voxels are 2.3 mm; set size to 64, or form to 'mask'"
+            )
+        return self
 
-Input = Annotated[CTInput | MaskInput, Field(discriminator="kind")]
+
+class GreyInput(Config):
+    """Grey volumes of MedMNIST3D, scaled from 8 bits to [-1, 1]."""
+
+    kind: Literal["grey"] = "grey"
+    size: Literal[28, 64] = 28  # the edge of the set's volumes
+
+
+Input = Annotated[CTInput | MaskInput | GreyInput, Field(discriminator="kind")]
 
 
 class DataConfig(Config):
