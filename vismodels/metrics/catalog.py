@@ -43,6 +43,7 @@ from vismodels.metrics.localization import (
 from vismodels.metrics.pages import CHARACTERS, WORDS
 from vismodels.metrics.pseudo_f import PFM_SKELETON, PFM_WEIGHTED
 from vismodels.metrics.published import (
+    CONTRADICTIONS,
     FALSE_ALARMS,
     FITTING_POSITIVES,
     HITS,
@@ -214,6 +215,7 @@ for _metric in (
     IMPLIED_F1,
     MAJORITY_ACCURACY,
     PUBLISHED_ACCURACY,
+    CONTRADICTIONS,
     PUBLISHED_F1,
     PATIENTS,
     LESION_SCANS,

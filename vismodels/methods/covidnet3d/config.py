@@ -353,7 +353,7 @@ Problems = Annotated[dict[Name, ProblemConfig], WithoutNulls()]
 
 
 class PublishedRow(Config):
-    """A row of the paper's tables, percent."""
+    """A row of the paper's tables, or of what may be had without a network, percent."""
 
     data: Name
     model: Name
@@ -361,6 +361,7 @@ class PublishedRow(Config):
     precision: PositiveFloat
     sensitivity: PositiveFloat
     f1: PositiveFloat
+    counted: bool = False  # from the published split lists, not printed by the paper
 
 
 class PublishedTest(Config):
