@@ -88,7 +88,7 @@ def test_a_patient_in_two_splits_is_named():
 
 def test_a_patient_of_two_classes_in_two_splits_is_named():
     items = ["train/CT-0/p1/a/1.png", "test/CT-1/p1/b/1.png"]
-    with pytest.raises(ConfigError, match="p1 in test and .* set patients_by_class"):
+    with pytest.raises(ConfigError, match=r"p1 in test and .* set patients_by_class"):
         scan_places(items, config())
 
 

@@ -58,7 +58,7 @@ CONTRADICTIONS = Metric(
     "Contradictions",
     higher_is_better=False,
     protocol="checks that a published row fails: F1 against precision and sensitivity, sensitivity "
-    "against the test's positives, accuracy against hits and false alarms, scores that are those of "
-    "another row whose accuracy differs",
+    "against the test's positives, accuracy against hits and false alarms, scores against those of "
+    "other rows: equal ones have one accuracy",
     digits=0,
 )

@@ -110,7 +110,9 @@ def test_parts_that_do_not_fit_are_named(change, words):
 
 
 def test_a_search_sees_no_smaller_shapes_of_other_volumes():
-    config = merged(section("benchmark"), {"problems": {"adrenal": {"search": {"shape": [4, 4, 4]}}}})
+    config = merged(
+        section("benchmark"), {"problems": {"adrenal": {"search": {"shape": [4, 4, 4]}}}}
+    )
     with pytest.raises(ConfigError, match=r"search\.shape is for scans"):
         parse_config(CovidNet3DConfig, config, "covidnet3d")
 

@@ -70,10 +70,9 @@ def test_networks_and_shortcuts_are_scored_on_the_same_scans(inputs, tmp_path):
     assert of_test.keys() == wanted
     for score in of_test.values():
         assert score.dataset["items"] == 18
-        low, mean, high = (
-            score.value(f"balanced_accuracy{end}").value for end in ("_low", "", "_high")
-        )
-        assert low <= mean <= high
+        for metric in ("accuracy", "balanced_accuracy", "sensitivity", "f1", "auc"):
+            low, mean, high = (score.value(f"{metric}{end}").value for end in ("_low", "", "_high"))
+            assert low <= mean <= high
     majority = of_test["majority"].value("accuracy").value
     assert majority == pytest.approx(100 / 3)
     assert of_test["placed_histogram"].value("accuracy").value == 100

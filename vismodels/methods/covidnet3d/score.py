@@ -21,12 +21,7 @@ from vismodels.methods.covidnet3d.network import CovidNet3D
 from vismodels.methods.covidnet3d.shortcuts import SCAN_SHORTCUTS, majority, regression
 from vismodels.metrics.bounds import with_bounds
 from vismodels.metrics.classification import (
-    AUC,
-    AUC_HIGH,
-    AUC_LOW,
-    BALANCED_ACCURACY,
-    BALANCED_ACCURACY_HIGH,
-    BALANCED_ACCURACY_LOW,
+    INTERVALS,
     SIZE_MB,
     classification_scores,
     classification_values,
@@ -134,16 +129,17 @@ def _record(
 def _intervals(
     test: VolumeSet, logits: Logits, positive: int, settings: ScoringSettings
 ) -> list[Value]:
-    """Return the ends of 95 % intervals over patients."""
+    """Return the ends of 95 % intervals over patients, all of the same draws."""
     labels = test.labels.numpy()
+    known: dict[bytes, dict[str, float]] = {}  # draw -> scores, which are computed together
     values = []
-    for metric, low, high in (
-        (BALANCED_ACCURACY, BALANCED_ACCURACY_LOW, BALANCED_ACCURACY_HIGH),
-        (AUC, AUC_LOW, AUC_HIGH),
-    ):
+    for name, ends in INTERVALS.items():
 
-        def statistic(chosen: NDArray[np.int64], name: str = metric.name) -> float:
-            return classification_scores(logits[chosen], labels[chosen], positive)[name]
+        def statistic(chosen: NDArray[np.int64], name: str = name) -> float:
+            draw = chosen.tobytes()
+            if draw not in known:
+                known[draw] = classification_scores(logits[chosen], labels[chosen], positive)
+            return known[draw][name]
 
         interval = bootstrap_by_group(
             statistic,
@@ -152,7 +148,8 @@ def _intervals(
             numpy_generator(0, "covidnet3d", "bootstrap"),
         )
         if interval is not None:
-            values += [Value(low, interval.low), Value(high, interval.high)]
+            bounds = (interval.low, interval.high)
+            values += [Value(end, bound) for end, bound in zip(ends, bounds, strict=True)]
     return values
 
 
