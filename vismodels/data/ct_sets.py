@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, PositiveFloat, PositiveInt
 
 from vismodels.config import Config, ConfigError
@@ -174,6 +175,11 @@ def _stem(file: str) -> str:
     return file[: -len(suffix)]
 
 
+def spread(levels: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return levels of [0, 1], which have no Hounsfield units, spread over the window of a lung."""
+    return np.asarray(WINDOW[0] + (WINDOW[1] - WINDOW[0]) * levels, np.float32)
+
+
 def _is_held_out(patient: str, share: float) -> bool:
     return derive_seed(0, "ct_sets", "validation", patient) < share * 2**63
 
@@ -204,7 +210,7 @@ def _read(place: ScanPlace, path: Path, config: CTSetConfig) -> Scan:
     resampled = resample_slices(voxels, config.shape[0])
     resized = resize_volume(resampled, config.shape)
     if volume.intensity == "unit":
-        resized = WINDOW[0] + (WINDOW[1] - WINDOW[0]) * resized
+        resized = spread(resized)
     spacing = [
         step * before / after
         for step, before, after in zip(volume.spacing, voxels.shape, config.shape, strict=True)

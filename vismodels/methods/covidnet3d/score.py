@@ -3,7 +3,6 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -175,13 +174,17 @@ def _seconds(network: nn.Module, test: VolumeSet, device: torch.device | str) ->
     """
     network.eval()
     scans = test.images[:4].to(device)
-    wait, clock = (lambda: None), time.process_time
-    if scans.device.type != "cpu":
-        wait, clock = partial(torch.accelerator.synchronize, scans.device), time.perf_counter
+    clock = time.process_time if scans.device.type == "cpu" else time.perf_counter
     network(scans[:1])
-    wait()
+    _wait(scans.device)
     begun = clock()
     for scan in scans:
         network(scan[None])
-    wait()
+    _wait(scans.device)
     return (clock() - begun) / len(scans)
+
+
+def _wait(device: torch.device) -> None:
+    """Wait until a device other than the CPU has done what it was given."""
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
