@@ -65,7 +65,7 @@ def test_slices_of_images_become_scans_of_their_patient(tmp_path, monkeypatch):
     prepared(tmp_path, settings, monkeypatch)
     scans = read_scans(tmp_path / "out" / "test")
     assert [scan.name for scan in scans] == ["test_CT-1_p3_a", "test_CT-1_p3_b"]
-    assert {scan.patient for scan in scans} == {"CT-1_p3"}
+    assert {scan.patient for scan in scans} == {"p3"}
     assert -1000 <= scans[0].voxels.min() < scans[0].voxels.max() <= 400
 
 
@@ -82,8 +82,57 @@ def test_all_scans_of_a_patient_stay_together():
 
 def test_a_patient_in_two_splits_is_named():
     items = ["train/CT-1/p1/a/1.png", "test/CT-1/p1/b/1.png"]
-    with pytest.raises(ConfigError, match="CT-1_p1 in test and "):
+    with pytest.raises(ConfigError, match="p1 in test and "):
         scan_places(items, config())
+
+
+def test_a_patient_of_two_classes_in_two_splits_is_named():
+    items = ["train/CT-0/p1/a/1.png", "test/CT-1/p1/b/1.png"]
+    with pytest.raises(ConfigError, match=r"p1 in test and .* set patients_by_class"):
+        scan_places(items, config())
+
+
+def test_classes_may_number_their_patients_from_the_start():
+    items = ["train/CT-0/p1/a/1.png", "test/CT-1/p1/b/1.png"]
+    places = scan_places(items, config(patients_by_class=True))
+    assert {place.patient for place in places} == {"CT-0_p1", "CT-1_p1"}
+    with pytest.raises(ConfigError, match="CT-1_p1 in test and "):
+        scan_places([*items, "train/CT-1/p1/c/1.png"], config(patients_by_class=True))
+
+
+def test_names_with_dots_stay_whole():
+    items = [f"train/CT-1/1.2.840.{n}.nii.gz" for n in (1, 2)]
+    items += [f"train/CT-0/1.2.{n}/a/1.png" for n in (3, 4)]
+    places = scan_places(items, config())
+    assert {place.patient for place in places} == {"1.2.840.1", "1.2.840.2", "1.2.3", "1.2.4"}
+    assert len({place.name for place in places}) == 4
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("train/CT-1/a.nii", "train/CT-1/a.nii.gz"),
+        ("train/CT-1/p/a.nii.gz", "train/CT-1/p_a.nii.gz"),
+    ],
+)
+def test_two_scans_of_one_name_are_refused(one, other):
+    with pytest.raises(FileError, match="would both be the scan 'train_CT-1_") as caught:
+        scan_places([one, other], config())
+    assert one in str(caught.value)
+    assert other in str(caught.value)
+
+
+def test_npz_files_are_volumes(tmp_path, monkeypatch):
+    path = tmp_path / "study" / "test" / "CT-1" / "p1" / "a.npz"
+    path.parent.mkdir(parents=True)
+    voxels = np.full((10, 9, 8), 40, np.int16)
+    voxels[:, 0] = -1000
+    affine = np.array([[0.0, 0, 1, 0], [0, -1, 0, 0], [5, 0, 0, 0], [0, 0, 0, 1]])
+    np.savez(path, voxels=voxels, affine=affine)
+    prepared(tmp_path, config(), monkeypatch)
+    (scan,) = read_scans(tmp_path / "out" / "test")
+    assert (scan.name, scan.patient, scan.slices) == ("test_CT-1_p1_a", "p1", 10)
+    assert scan.voxels.max() == 40
 
 
 @pytest.mark.parametrize(

@@ -33,3 +33,11 @@ def test_records_without_data_are_left_alone():
     record = Score("stage", "small", [Value(PARAMETERS, 10)])
     bound = Bound(set="pages", variant="small", metric="parameters", value=9.0)
     assert with_bounds([bound], [record]) == [record]
+
+
+def test_a_bound_without_a_set_is_of_records_without_data():
+    record = Score("stage", "small", [Value(PARAMETERS, 10)])
+    bound = Bound(variant="small", metric="parameters", value=9.0, at_least=False)
+    (gate,) = with_bounds([bound], [record])[0].gates
+    assert (gate.name, gate.passed) == ("parameters", False)
+    assert with_bounds([bound], [RECORD]) == [RECORD]

@@ -124,7 +124,7 @@ def test_a_split_without_persons_is_refused():
     ("features", "low", "high"), [(density_histogram, 0.42, 0.76), (placed_histogram, 0.0, 0.84)]
 )
 def test_histograms_do_not_solve_it(features, low, high):
-    """The gates of the design, .50 to .72 and at most .82, with room for a small test set."""
+    """With room for a small set; the design's .50 to .72 and .82 are bounds of the default run."""
     config = PhantomConfig(patients={"train": 32, "validation": 1, "test": 24}, shape=(16, 32, 32))
     train, test = (make_scans(config, split, 0) for split in ("train", "test"))
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=5000))

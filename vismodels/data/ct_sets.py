@@ -1,13 +1,14 @@
 """Sets of real CT scans: files sorted by split and class, made into `Scan`s of one shape.
 
-A set is a folder `<split>/<class>/...`: NIfTI files, or a folder of slices or of a DICOM series for
-each scan; with one folder more, that of the patient. Torch-free.
+A set is a folder `<split>/<class>/...`: NIfTI or NPZ files, or a folder of slices or of a DICOM
+series for each scan; with one folder more, that of the patient. Torch-free.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, PositiveFloat, PositiveInt
 
 from vismodels.config import Config, ConfigError
@@ -25,6 +26,7 @@ from vismodels.metrics.scans import PATIENTS
 from vismodels.results import Score, Value
 from vismodels.seeding import derive_seed
 
+VOLUME_SUFFIXES = (*NIFTI_SUFFIXES, ".npz")  # of files that are a whole scan
 WINDOW = (-1000.0, 400.0)  # what images without Hounsfield units are spread over
 
 
@@ -39,6 +41,8 @@ class CTSetConfig(Config):
         lung_margin: millimetres around the lungs that are kept, the rest is cut off before the
             scan is brought to `shape`; None keeps all. Only for scans in Hounsfield units.
         validation: share of the training patients that is held out.
+        patients_by_class: whether each class numbers its patients from the start, so that equal
+            names in two classes are two patients. Otherwise a name is one patient in all classes.
     """
 
     shape: tuple[PositiveInt, PositiveInt, PositiveInt]
@@ -47,6 +51,7 @@ class CTSetConfig(Config):
     spacing: tuple[PositiveFloat, PositiveFloat, PositiveFloat] | None = None
     lung_margin: PositiveFloat | None = None
     validation: float = Field(0.15, gt=0, lt=1)
+    patients_by_class: bool = False
 
     @property
     def geometry(self) -> SliceGeometry | None:
@@ -115,10 +120,11 @@ def scan_places(items: Sequence[str], config: CTSetConfig) -> list[ScanPlace]:
         config: classes, and the share of the patients for validation.
 
     Raises:
-        FileError: for a path that has no split or class.
+        FileError: for a path that has no split or class, or two scans of one name.
         ConfigError: if a patient is in two splits.
     """
     places: dict[str, ScanPlace] = {}
+    sources: dict[str, str] = {}
     for item in sorted(items):
         parts = PurePosixPath(item).parts
         if len(parts) < 3 or parts[0] not in ("train", "test") or parts[1] not in config.classes:
@@ -126,13 +132,17 @@ def scan_places(items: Sequence[str], config: CTSetConfig) -> list[ScanPlace]:
                 f"{item}: expected <train or test>/<{', '.join(config.classes)}>/...; sort the "
                 "files as the data card says"
             )
-        is_file = parts[-1].lower().endswith(NIFTI_SUFFIXES)
-        own = parts[2:] if is_file else parts[2:-1]
+        is_file = parts[-1].lower().endswith(VOLUME_SUFFIXES)
+        own = [*parts[2:-1], _stem(parts[-1])] if is_file else parts[2:-1]
         if not own:
             raise FileError(f"{item}: slices lie in a folder of their scan; make one for each")
-        stem = own[-1].split(".")[0] if is_file else own[-1]
-        patient = f"{parts[1]}_{own[0].split('.')[0]}"
-        name = "_".join([parts[0], parts[1], *own[:-1], stem])
+        patient = f"{parts[1]}_{own[0]}" if config.patients_by_class else own[0]
+        name = "_".join([parts[0], parts[1], *own])
+        source = item if is_file else str(PurePosixPath(item).parent)
+        if sources.setdefault(name, source) != source:
+            raise FileError(
+                f"{source} and {sources[name]} would both be the scan {name!r}; rename one"
+            )
         split = parts[0]
         if split == "train" and _is_held_out(patient, config.validation):
             split = "validation"
@@ -148,8 +158,26 @@ def scan_places(items: Sequence[str], config: CTSetConfig) -> list[ScanPlace]:
     for place in places.values():
         stub = Scan(place.name, place.patient, place.label, blank, (1.0, 1.0, 1.0), 1)
         by_split.setdefault(place.split, []).append(stub)
-    refuse_shared_patients(by_split)
+    try:
+        refuse_shared_patients(by_split)
+    except ConfigError as error:
+        if config.patients_by_class:
+            raise
+        raise ConfigError(
+            f"{error}; where each class numbers its patients from the start, set patients_by_class"
+        ) from error
     return list(places.values())
+
+
+def _stem(file: str) -> str:
+    """Return the name of a file without its suffix, which is not all from the first dot on."""
+    suffix = max((s for s in VOLUME_SUFFIXES if file.lower().endswith(s)), key=len)
+    return file[: -len(suffix)]
+
+
+def spread(levels: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return levels of [0, 1], which have no Hounsfield units, spread over the window of a lung."""
+    return np.asarray(WINDOW[0] + (WINDOW[1] - WINDOW[0]) * levels, np.float32)
 
 
 def _is_held_out(patient: str, share: float) -> bool:
@@ -182,7 +210,7 @@ def _read(place: ScanPlace, path: Path, config: CTSetConfig) -> Scan:
     resampled = resample_slices(voxels, config.shape[0])
     resized = resize_volume(resampled, config.shape)
     if volume.intensity == "unit":
-        resized = WINDOW[0] + (WINDOW[1] - WINDOW[0]) * resized
+        resized = spread(resized)
     spacing = [
         step * before / after
         for step, before, after in zip(volume.spacing, voxels.shape, config.shape, strict=True)

@@ -10,17 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def slice_positions(
-    count: int, wanted: int, rng: np.random.Generator | None = None
-) -> NDArray[np.int64]:
+def slice_positions(count: int, wanted: int) -> NDArray[np.int64]:
     """Return which slices of a stack to take, in order; some twice if there are too few.
 
     Args:
         count: slices that there are.
-        wanted: slices to take.
-        rng: None spreads them evenly from the first to the last one, for tests (a single one is
-            the middle). With a generator, each comes from a random place in its own of `wanted`
-            equal parts of the stack, for training.
+        wanted: slices to take, spread evenly from the first to the last one; a single one is the
+            middle.
 
     Returns:
         (wanted,) in [0, count), ascending.
@@ -30,27 +26,21 @@ def slice_positions(
     """
     if count < 1 or wanted < 1:
         raise ValueError(f"expected at least one slice, got {wanted} wanted of {count}")
-    if rng is not None:
-        places = (np.arange(wanted) + rng.random(wanted)) * (count / wanted)
-        return np.minimum(places.astype(np.int64), count - 1)
     if wanted == 1:
         return np.array([(count - 1) // 2])
     return np.rint(np.linspace(0, count - 1, wanted)).astype(np.int64)
 
 
-def resample_slices(
-    volume: NDArray[Any], wanted: int, rng: np.random.Generator | None = None
-) -> NDArray[Any]:
+def resample_slices(volume: NDArray[Any], wanted: int) -> NDArray[Any]:
     """Return `volume` with `wanted` slices, by `slice_positions`; nothing is interpolated.
 
     Args:
         volume: (D, H, W).
         wanted: slices of the result.
-        rng: for training, see `slice_positions`.
 
     Raises:
         ValueError: if the volume has another number of axes, or a number is not positive.
     """
     if volume.ndim != 3:
         raise ValueError(f"expected a (D, H, W) volume, got {volume.shape}")
-    return volume[slice_positions(len(volume), wanted, rng)]
+    return volume[slice_positions(len(volume), wanted)]

@@ -10,7 +10,7 @@ from vismodels.results import Gate, Score
 class Bound(Config):
     """A value to reach: at least, or at most, on every seed."""
 
-    set: str
+    set: str | None = None  # None: of a record without data, as of costs
     variant: str
     metric: str
     value: float
@@ -22,16 +22,20 @@ def with_bounds(bounds: Sequence[Bound], scores: Sequence[Score]) -> list[Score]
 
     Args:
         bounds: those of a set, variant or metric that was not scored do nothing.
-        scores: records; the set is their `dataset["card"]`.
+        scores: records; the set is their `dataset["card"]`, None where they have none.
     """
     checked = []
     for record in scores:
         values = {value.metric.name: value.value for value in record.values}
         gates = [
-            Gate(f"{bound.metric} on {bound.set}", value, bound.value, bound.at_least)
+            Gate(_named(bound), value, bound.value, bound.at_least)
             for bound in bounds
             if (bound.set, bound.variant) == (record.dataset.get("card"), record.variant)
             and (value := values.get(bound.metric)) is not None
         ]
         checked.append(replace(record, gates=[*record.gates, *gates]) if gates else record)
     return checked
+
+
+def _named(bound: Bound) -> str:
+    return bound.metric if bound.set is None else f"{bound.metric} on {bound.set}"

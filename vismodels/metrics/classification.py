@@ -79,29 +79,6 @@ AUC = Metric(
     "others; an item, of the positives only, is the share of the others with a smaller logit, half "
     "for an equal one; their mean is the score",
 )
-_OVER_PATIENTS = "of the 95 % percentile bootstrap interval over patients, all scans of each"
-BALANCED_ACCURACY_LOW = Metric(
-    "balanced_accuracy_low",
-    "Balanced accuracy, low",
-    unit="%",
-    higher_is_better=True,
-    protocol=f"lower end {_OVER_PATIENTS}",
-    digits=1,
-)
-BALANCED_ACCURACY_HIGH = Metric(
-    "balanced_accuracy_high",
-    "Balanced accuracy, high",
-    unit="%",
-    higher_is_better=True,
-    protocol=f"upper end {_OVER_PATIENTS}",
-    digits=1,
-)
-AUC_LOW = Metric(
-    "auc_low", "AUC, low", higher_is_better=True, protocol=f"lower end {_OVER_PATIENTS}"
-)
-AUC_HIGH = Metric(
-    "auc_high", "AUC, high", higher_is_better=True, protocol=f"upper end {_OVER_PATIENTS}"
-)
 SIZE_MB = Metric(
     "size_mb",
     "Size",
@@ -110,13 +87,39 @@ SIZE_MB = Metric(
     protocol="parameters x 4 bytes / 2^20, which the papers call MB; no buffers",
     digits=2,
 )
-SECONDS_PER_SCAN = Metric(
-    "seconds_per_scan",
-    "Time per scan",
-    unit="CPU s",
-    higher_is_better=False,
-    protocol="CPU seconds of one forward pass in evaluation mode on one prepared scan, one thread",
-)
+
+
+def _ends(metric: Metric, digits: int) -> tuple[Metric, Metric]:
+    """Return the metrics of both ends of a score's interval."""
+    low, high = (
+        Metric(
+            f"{metric.name}_{end}",
+            f"{metric.title}, {end}",
+            unit=metric.unit,
+            higher_is_better=True,
+            protocol=f"{place} end of the 95 % percentile bootstrap interval over patients, all "
+            "scans of each",
+            digits=digits,
+        )
+        for end, place in (("low", "lower"), ("high", "upper"))
+    )
+    return low, high
+
+
+ACCURACY_LOW, ACCURACY_HIGH = _ends(ACCURACY, 1)
+BALANCED_ACCURACY_LOW, BALANCED_ACCURACY_HIGH = _ends(BALANCED_ACCURACY, 1)
+POSITIVE_PRECISION_LOW, POSITIVE_PRECISION_HIGH = _ends(POSITIVE_PRECISION, 1)
+SENSITIVITY_LOW, SENSITIVITY_HIGH = _ends(SENSITIVITY, 1)
+F1_LOW, F1_HIGH = _ends(F1, 1)
+AUC_LOW, AUC_HIGH = _ends(AUC, 3)
+INTERVALS = {  # score -> both ends of its interval
+    ACCURACY.name: (ACCURACY_LOW, ACCURACY_HIGH),
+    BALANCED_ACCURACY.name: (BALANCED_ACCURACY_LOW, BALANCED_ACCURACY_HIGH),
+    POSITIVE_PRECISION.name: (POSITIVE_PRECISION_LOW, POSITIVE_PRECISION_HIGH),
+    SENSITIVITY.name: (SENSITIVITY_LOW, SENSITIVITY_HIGH),
+    F1.name: (F1_LOW, F1_HIGH),
+    AUC.name: (AUC_LOW, AUC_HIGH),
+}
 
 
 def classification_scores(logits: Logits, labels: Labels, positive: int) -> dict[str, float]:

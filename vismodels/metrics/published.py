@@ -53,3 +53,12 @@ MAJORITY_ACCURACY = Metric(
     protocol="share of the largest class of the test split",
     digits=2,
 )
+CONTRADICTIONS = Metric(
+    "contradictions",
+    "Contradictions",
+    higher_is_better=False,
+    protocol="checks that a published row fails: F1 against precision and sensitivity, sensitivity "
+    "against the test's positives, accuracy against hits and false alarms, scores against those of "
+    "other rows: equal ones have one accuracy",
+    digits=0,
+)

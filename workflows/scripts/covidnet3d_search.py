@@ -12,7 +12,7 @@ from vismodels.problems import of_problem
 with stage(snakemake, SearchConfig) as s:
     searched = search(
         s.config,
-        load_split(s.config.data, s.input["volumes"], "train"),
+        load_split(s.config.seen, s.input["volumes"], "train"),
         name=s.wildcards["search"],
         seed=s.seed,
         device=s.device,

@@ -35,13 +35,16 @@ def test_the_published_accuracy_of_the_large_network_is_not_that_of_its_counts()
     assert gates == {
         "F1 is that of precision and sensitivity": True,
         "sensitivity is a share of the test's positives": True,
+        "other rows with these scores": True,
         "accuracy is that of hits and false alarms": False,
     }
+    assert values["contradictions"] == 1
 
 
 def test_a_table_that_agrees_with_itself_passes():
-    _, gates = audited(accuracy=96.77)
+    values, gates = audited(accuracy=96.77)
     assert all(gates.values())
+    assert values["contradictions"] == 0
 
 
 def test_a_sensitivity_of_another_split_is_found_out():
@@ -49,6 +52,22 @@ def test_a_sensitivity_of_another_split_is_found_out():
     assert values["fitting_positives"] == 202
     assert not gates["sensitivity is a share of the test's positives"]
     assert "implied_accuracy" not in values
+
+
+def test_rows_that_agree_in_all_but_the_accuracy_are_found_out():
+    rows = [ROW, ROW | {"model": "other", "accuracy": 96.77}, ROW | {"model": "x", "f1": 95.13}]
+    section = {"tests": {"covid_ctset": TEST}, "rows": rows}
+    copied = [
+        {gate.name: gate.value for gate in score.gates}["other rows with these scores"]
+        for score in audit(parse_config(AuditConfig, section, "audit"))
+    ]
+    assert copied == [1, 1, 0]
+
+
+def test_what_was_counted_is_not_called_published():
+    section = {"tests": {"covid_ctset": TEST}, "rows": [ROW | {"counted": True}]}
+    (score,) = audit(parse_config(AuditConfig, section, "audit"))
+    assert "split lists" in score.note
 
 
 def test_three_classes_leave_the_accuracy_open():

@@ -1,9 +1,11 @@
+import re
+
 import pytest
 import yaml
 
 from vismodels.config import ConfigError, merged, parse_config
 from vismodels.files import project_root
-from vismodels.methods.covidnet3d.config import CovidNet3DConfig
+from vismodels.methods.covidnet3d.config import CovidNet3DConfig, SearchConfig
 from vismodels.methods.covidnet3d.space import OPERATIONS, WIDTHS, SpaceConfig
 
 
@@ -35,9 +37,45 @@ def test_the_paper_run_has_the_published_space():
     for problem in parsed("paper").problems.values():
         space, published = problem.space, SpaceConfig(classes=problem.space.classes)
         assert space.model_copy(update={"widths": WIDTHS["S"]}) == published
+        assert problem.search.shape == (16, 64, 64)
         assert space.operations == OPERATIONS
         assert problem.training.optimizer == "adam"
         assert problem.training.learning_rate == 1e-3
+
+
+def test_the_paper_run_has_both_plans_of_every_set_and_the_published_epochs():
+    problems = parsed("paper").problems
+    scans = {"cc_ccii": 1213 + 1210 + 772, "mosmed": 601 + 178, "covid_ctset": 202 + 200}
+    for name, count in scans.items():
+        small, large = problems[name], problems[f"{name}_l"]
+        assert small.data == large.data
+        assert (small.space.widths, large.space.widths) == (WIDTHS["S"], WIDTHS["L"])
+        for problem in (small, large):
+            epoch = count / 2 / problem.search.batch_size  # weights see one half
+            assert problem.search.iterations == pytest.approx(100 * epoch, rel=0.02)
+            epoch = count / problem.training.batch_size
+            assert problem.training.iterations == pytest.approx(200 * epoch, rel=0.001)
+
+
+def test_classes_of_the_prepared_sets_are_the_folders_of_their_cards():
+    config = yaml.safe_load((project_root() / "workflows/config/paper.yaml").read_text())
+    for card, settings in config["ct_sets"].items():
+        told = yaml.safe_load((project_root() / f"data_cards/{card}.yaml").read_text())
+        words = set(re.findall(r"[\w-]+", told["how_to_get"].split("`<")[1]))
+        assert set(settings["classes"]) - {f"CT-{n}" for n in (1, 2, 3)} <= words
+
+
+def test_a_search_may_see_smaller_scans():
+    problem = parsed("paper").problems["cc_ccii"]
+    config = SearchConfig(
+        data=problem.data, space=problem.space, variant=problem.searches["policy"],
+        settings=problem.search, training=problem.training,
+    )  # fmt: skip
+    assert config.seen.input.shape == (16, 64, 64)
+    assert config.data.input.shape is None
+    assert config.seen.classes == config.data.classes
+    same = config.model_copy(update={"settings": problem.search.model_copy(update={"shape": None})})
+    assert same.seen == problem.data
 
 
 def test_the_benchmark_sees_the_set_at_both_sizes():
@@ -60,12 +98,22 @@ def test_the_benchmark_sees_the_set_at_both_sizes():
         ({"maps": {"networks": ["residual3d"]}}, "a network of another library"),
         ({"space": {"classes": 2}}, "the space has 2 classes, the data 3"),
         ({"training": {"warmup": 150}}, r"warmup \(150\) must be below iterations"),
+        ({"networks": {"one": {"runs": 2, "network":
+            {"kind": "compared", "search": "policy", "number": 0}}}}, "set runs to 1"),
         ({"data": {"positive": "COVID"}}, "positive is 'COVID', which is no class"),
     ],
 )  # fmt: skip
 def test_parts_that_do_not_fit_are_named(change, words):
     config = merged(section(), {"problems": {"phantom": change}})
     with pytest.raises(ConfigError, match=words):
+        parse_config(CovidNet3DConfig, config, "covidnet3d")
+
+
+def test_a_search_sees_no_smaller_shapes_of_other_volumes():
+    config = merged(
+        section("benchmark"), {"problems": {"adrenal": {"search": {"shape": [4, 4, 4]}}}}
+    )
+    with pytest.raises(ConfigError, match=r"search\.shape is for scans"):
         parse_config(CovidNet3DConfig, config, "covidnet3d")
 
 

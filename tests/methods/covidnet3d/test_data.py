@@ -11,15 +11,15 @@ from vismodels.data.medmnist import LabelledVolumes
 from vismodels.data.scans import write_scans
 from vismodels.data.volume_files import write_volumes
 from vismodels.methods.covidnet3d.config import DataConfig
-from vismodels.methods.covidnet3d.data import load_split, volumes_of_masks, volumes_of_scans
+from vismodels.methods.covidnet3d.data import load_split, volumes_of_medmnist, volumes_of_scans
 
 
 def config(**changes):
     return parse_config(DataConfig, DATA | changes, "data")
 
 
-def shapes(count=3):
-    images = np.zeros((count, 28, 28, 28), np.uint8)
+def shapes(count=3, edge=28):
+    images = np.zeros((count, edge, edge, edge), np.uint8)
     images[:, 8:20, 10:18, 12:16] = 255
     return LabelledVolumes(images, np.arange(count) % 2)
 
@@ -68,13 +68,33 @@ def test_a_positive_class_that_is_none_is_refused():
 
 
 def test_shapes_stay_or_get_a_distance_map():
-    plain = volumes_of_masks(config(**MASK, input={"kind": "mask"}), "train", shapes())
+    plain = volumes_of_medmnist(config(**MASK, input={"kind": "mask"}), "train", shapes())
     assert plain.images.shape == (3, 1, 28, 28, 28)
     assert set(plain.images.unique().tolist()) == {0.0, 1.0}
-    source = {"kind": "mask", "form": "distance"}
-    distance = volumes_of_masks(config(**MASK, input=source), "train", shapes())
+    source = {"kind": "mask", "size": 64, "form": "distance"}
+    distance = volumes_of_medmnist(config(**MASK, input=source), "train", shapes(edge=64))
     assert distance.images.shape == (3, 2, 20, 28, 28)
     assert distance.names[0] == "train_0000"
+
+
+def test_distances_of_coarse_voxels_are_refused():
+    with pytest.raises(ConfigError, match=r"whose voxels are 2\.3 mm; set size to 64"):
+        config(**MASK, input={"kind": "mask", "size": 28, "form": "distance"})
+
+
+def test_grey_volumes_are_scaled():
+    found = shapes()
+    found.images[0, 0, 0, 0] = 51
+    grey = volumes_of_medmnist(config(**MASK, input={"kind": "grey"}), "train", found)
+    assert grey.images[0, 0, 0, 0, 0] == pytest.approx(-0.6)
+    assert (float(grey.images.min()), float(grey.images.max())) == (-1, 1)
+
+
+def test_grey_volumes_are_no_masks():
+    found = shapes()
+    found.images[1, 9, 12, 13] = 7
+    with pytest.raises(ConfigError, match=r"glands has 3 grey levels, .* set input to \{kind"):
+        volumes_of_medmnist(config(**MASK, input={"kind": "mask"}), "train", found)
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
@@ -83,7 +103,7 @@ def test_a_split_is_found_whatever_it_is_stored_as(split, tmp_path):
     write_scans(scans(1), tmp_path / "ct" / split)
     assert len(load_split(config(), tmp_path / "ct", split)) == 3
     about = config(**MASK, input={"kind": "mask"})
-    made = volumes_of_masks(about, split, shapes())
+    made = volumes_of_medmnist(about, split, shapes())
     write_volumes(made, tmp_path / "mask" / split)
     read = load_split(about, tmp_path / "mask", split)
     assert torch.equal(read.images, made.images)
@@ -99,7 +119,7 @@ def test_a_set_of_another_kind_is_refused(tmp_path):
 
 def test_a_set_prepared_with_other_classes_is_refused(tmp_path):
     about = config(**MASK, input={"kind": "mask"})
-    write_volumes(volumes_of_masks(about, "train", shapes()), tmp_path / "train")
+    write_volumes(volumes_of_medmnist(about, "train", shapes()), tmp_path / "train")
     other = config(**MASK | {"classes": ["mass", "normal"]}, input={"kind": "mask"})
     with pytest.raises(ConfigError, match="was prepared with the classes"):
         load_split(other, tmp_path, "train")

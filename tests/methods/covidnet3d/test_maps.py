@@ -5,10 +5,18 @@ from small_scans import scans
 from small_volumes import DATA, SPACE
 
 from vismodels.config import parse_config
+from vismodels.data.scans import PHANTOM_NOTE
 from vismodels.explain.maps import upsample
-from vismodels.methods.covidnet3d.config import DataConfig, MapSettings
+from vismodels.methods.covidnet3d import maps as module
+from vismodels.methods.covidnet3d.config import PHANTOM, DataConfig, MapSettings
 from vismodels.methods.covidnet3d.data import volumes_of_scans
-from vismodels.methods.covidnet3d.maps import draw_maps, score_maps, with_lesions
+from vismodels.methods.covidnet3d.maps import (
+    across_classes,
+    draw_maps,
+    score_faithfulness,
+    score_maps,
+    with_lesions,
+)
 from vismodels.methods.covidnet3d.network import CovidNet3D
 
 CONFIG = parse_config(DataConfig, DATA, "data")
@@ -17,6 +25,22 @@ CONFIG = parse_config(DataConfig, DATA, "data")
 def settings(**changes):
     section = {"networks": ["hand"], "kinds": ["cam"], "layer": "trunk.blocks.stage0_block0"}
     return parse_config(MapSettings, section | changes, "maps")
+
+
+class Stopped(Exception):
+    """A network that would have computed."""
+
+
+def recorded(network):
+    """Return a list that takes the device of a network's input; it stops there, on no device."""
+    seen = []
+
+    def hook(_, arguments):
+        seen.append(arguments[0].device.type)
+        raise Stopped
+
+    network.to("meta").register_forward_pre_hook(hook)
+    return seen
 
 
 @pytest.fixture
@@ -59,6 +83,50 @@ def test_every_kind_is_on_the_grid_of_the_scan(kind, network):
     assert maps.kind == kind
     assert maps.maps["NCP_0"].shape == test.shape
     assert np.isfinite(maps.maps["NCP_0"]).all()
+
+
+@pytest.mark.parametrize("kind", ["cam", "shifted_cam", "grad_cam", "layer_cam"])
+def test_maps_are_drawn_where_the_network_is(kind, network):
+    seen = recorded(network)
+    with pytest.raises(Stopped):
+        draw_maps(network, volumes_of_scans(CONFIG, scans(1)), [0], settings(kinds=[kind]))
+    assert seen == ["meta"]
+
+
+def test_probabilities_are_followed_where_the_network_is(network):
+    test = volumes_of_scans(CONFIG, scans(1))
+    drawn = draw_maps(network, test, [0], settings())
+    seen = recorded(network)
+    with pytest.raises(Stopped):
+        score_faithfulness(CONFIG, "hand", 0, network, drawn, test, settings())
+    assert seen == ["meta"]
+
+
+def test_every_window_is_shuffled_anew(network, monkeypatch):
+    orders = []
+    monkeypatch.setattr(module, "shuffled", lambda cells, rng: orders.append(cells) or cells)
+    test = volumes_of_scans(CONFIG, scans(1))
+    (maps,) = draw_maps(network, test, [0], settings(kinds=["shifted_cam"]))
+    assert len(orders) == 8
+    assert not np.array_equal(orders[0], orders[1])
+    np.testing.assert_allclose(maps.shuffled["CP_0"], maps.maps["CP_0"], rtol=1e-5)
+
+
+def test_scans_are_taken_from_the_classes_in_turn():
+    labels = {"a": 1, "b": 1, "c": 1, "d": 0, "e": 2, "f": 0}
+    assert across_classes(labels, 4) == ["d", "a", "e", "f"]
+    assert across_classes(labels, 9) == ["d", "a", "e", "f", "b", "c"]
+
+
+def test_records_say_whose_numbers_they_are(network):
+    about = CONFIG.model_copy(update={"card": PHANTOM})
+    test = volumes_of_scans(about, scans(1))
+    drawn = draw_maps(network, test, [0], settings())
+    records = [
+        *score_maps(about, "hand", 0, drawn, scans(1)),
+        *score_faithfulness(about, "hand", 0, network, drawn, test, settings()),
+    ]
+    assert {record.note for record in records} == {PHANTOM_NOTE}
 
 
 def test_a_map_of_the_lesion_itself_is_perfect():

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import nibabel
 import numpy as np
 import pytest
@@ -70,16 +72,47 @@ def test_the_network_keeps_its_mode(network, path, tmp_path):
     assert network.training
 
 
+def test_only_lungs_are_shown_where_the_network_knows_nothing_else(network, path, tmp_path):
+    volume, only = read_ct(path), source(only_lungs=True)
+    lung = volume.voxels < -700
+    shown = replace(volume, voxels=np.where(lung, volume.voxels, -1000).astype(np.int16))
+    masked = write_map(network, only, volume, tmp_path / "a.nii", lung=lung)
+    np.testing.assert_array_equal(masked, write_map(network, source(), shown, tmp_path / "b.nii"))
+    assert not np.array_equal(masked, write_map(network, source(), volume, tmp_path / "c.nii"))
+    everything = write_map(network, only, volume, tmp_path / "d.nii", lung=np.ones_like(lung))
+    assert not np.array_equal(masked, everything)
+
+
 def test_inputs_that_cannot_be_prepared_are_refused(network, path, tmp_path):
-    for changes in ({"shape": None}, {"only_lungs": True}):
-        with pytest.raises(ValueError, match="prepare such scans with the workflow"):
-            write_map(network, source(**changes), read_ct(path), tmp_path / "map.nii")
+    volume = read_ct(path)
+    lung = np.ones(volume.voxels.shape, bool)
+    for changes, mask, words in (
+        ({"shape": None}, None, "expected an input with a shape"),
+        ({"only_lungs": True}, None, "only_lungs=True and no mask"),
+        ({}, lung, "only_lungs=False and a mask"),
+        ({"only_lungs": True}, lung[1:], "expected a bool mask like the volume"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            write_map(network, source(**changes), volume, tmp_path / "map.nii", lung=mask)
 
 
-def test_slices_without_hounsfield_units_are_refused(network, tmp_path):
+@pytest.fixture
+def slices(tmp_path):
+    """Return a volume of slices without Hounsfield units."""
     (tmp_path / "slices").mkdir()
-    for number in range(3):
-        write_png(tmp_path / "slices" / f"{number}.png", np.full((9, 9, 3), 9, np.uint8))
-    volume = read_ct(tmp_path / "slices", SliceGeometry("SPL", (5.0, 1.0, 1.0)))
-    with pytest.raises(ValueError, match="expected a volume in Hounsfield units"):
-        write_map(network, source(), volume, tmp_path / "map.nii")
+    pixels = np.random.default_rng(0).integers(0, 255, (3, 9, 9, 1), np.uint8)
+    for number, image in enumerate(pixels):
+        write_png(tmp_path / "slices" / f"{number}.png", np.repeat(image, 3, 2))
+    return read_ct(tmp_path / "slices", SliceGeometry("SPL", (5.0, 1.0, 1.0)))
+
+
+def test_slices_without_hounsfield_units_are_seen_as_in_a_prepared_set(network, slices, tmp_path):
+    levels = -1000 + 1400 * slices.voxels.astype(np.float32)
+    same = replace(slices, voxels=levels, intensity="hu")
+    logits = write_map(network, source(), slices, tmp_path / "a.nii")
+    np.testing.assert_allclose(logits, write_map(network, source(), same, tmp_path / "b.nii"))
+
+
+def test_lungs_are_not_looked_for_without_hounsfield_units(network, slices, tmp_path):
+    with pytest.raises(ValueError, match="lung_margin needs Hounsfield units"):
+        write_map(network, source(), slices, tmp_path / "map.nii", lung_margin=2.0)

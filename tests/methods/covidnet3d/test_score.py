@@ -2,12 +2,13 @@ import numpy as np
 import pytest
 import torch
 from small_scans import SHAPE, scans
-from small_volumes import DATA, SPACE
+from small_volumes import DATA, SPACE, volumes
 
 from vismodels.checkpoint import save_weights
 from vismodels.config import parse_config
 from vismodels.data.scans import write_scans
 from vismodels.files import FileError
+from vismodels.methods.covidnet3d import score as module
 from vismodels.methods.covidnet3d.baselines import draw_baseline
 from vismodels.methods.covidnet3d.config import ScoreConfig
 from vismodels.methods.covidnet3d.montage import draw_montage
@@ -69,10 +70,9 @@ def test_networks_and_shortcuts_are_scored_on_the_same_scans(inputs, tmp_path):
     assert of_test.keys() == wanted
     for score in of_test.values():
         assert score.dataset["items"] == 18
-        low, mean, high = (
-            score.value(f"balanced_accuracy{end}").value for end in ("_low", "", "_high")
-        )
-        assert low <= mean <= high
+        for metric in ("accuracy", "balanced_accuracy", "sensitivity", "f1", "auc"):
+            low, mean, high = (score.value(f"{metric}{end}").value for end in ("_low", "", "_high"))
+            assert low <= mean <= high
     majority = of_test["majority"].value("accuracy").value
     assert majority == pytest.approx(100 / 3)
     assert of_test["placed_histogram"].value("accuracy").value == 100
@@ -99,6 +99,13 @@ def test_costs_are_counted_and_times_kept_apart(inputs, tmp_path):
     )
     assert costs[0].value("macs").value > 0
     assert result.timings["seconds_per_scan/hand"] > 0
+
+
+def test_costs_are_counted_on_the_networks_device():
+    network, seen = CovidNet3D(SPACE, {}).to("meta"), []
+    network.register_forward_pre_hook(lambda _, given: seen.append(given[0].device.type))
+    assert module._cost("hand", 0, network, volumes(3)).value("macs").value > 0
+    assert set(seen) == {"meta"}
 
 
 def test_maps_are_scored_beside_shuffled_ones(inputs, tmp_path):

@@ -1,10 +1,13 @@
 import pytest
 import torch
+import yaml
 from small_volumes import DATA, SPACE, volumes
 
 from vismodels.config import parse_config
+from vismodels.files import project_root
 from vismodels.methods.covidnet3d.config import SearchConfig
 from vismodels.methods.covidnet3d.search_run import SearchRun
+from vismodels.methods.covidnet3d.space import OPERATIONS
 from vismodels.nas.search import paired
 
 SETTINGS = {
@@ -107,29 +110,47 @@ def test_one_seed_makes_one_search():
     assert ends[0] == ends[1] != ends[2]
 
 
-def useless(branch):
-    """Have a branch put out noise that drowns what it adds to."""
-
-    def hook(module, args, output):
-        noise = torch.Generator().manual_seed(int(output.detach().abs().sum() * 1e3) % 2**31)
-        return 30 * torch.randn(output.shape, generator=noise)
-
-    return branch.register_forward_hook(hook)
+BLOCK, NOISE, SEEDS = "stage1_block0", 30.0, range(10)
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_a_planted_problem_is_solved(seed):
-    """All operations of a block but one are made useless; benchmarks count ten seeds."""
+def spoil_(block, useful, generator):
+    """Have all operations of a block but one, skips included, drown its features in noise."""
+
+    def add_noise(module, arguments, output):
+        for name, weight in zip(module.candidates, arguments[1], strict=True):
+            if name != useful and weight.item():
+                output = output + weight * NOISE * torch.randn(output.shape, generator=generator)
+        return output
+
+    block.register_forward_hook(add_noise)
+
+
+def is_solved(useful, seed):
+    """Return whether the default's search finds the only useful one of 8 operations of a block.
+
+    Nothing is changed of its settings but sizes; the noise is new in every pass.
+    """
+    content = yaml.safe_load((project_root() / "workflows/config/default.yaml").read_text())
+    default = content["covidnet3d"]["problems"]["phantom"]
+    sizes = {"iterations": 120, "batch_size": 9, "flip": [0, 0, 0], "shift": 0, "level": 0.0}
+    (variant,) = default["searches"].values()
     search = run(
-        "policy",
+        variant["estimator"],
         seed,
-        space={"operations": ["mbconv_3_3", "mbconv_3_4", "mbconv_5_3"]},
-        iterations=60,
-        paths=4,
-        architecture_learning_rate=0.1,
+        space={"operations": list(OPERATIONS), "blocks": [1, 1]},
+        **default["search"] | sizes,
     )
-    block = search.supernet.network.blocks["stage1_block0"]
-    for name in ("mbconv_3_3", "mbconv_5_3"):
-        useless(block.branches[name])
-    advance(search, 60)
-    assert search.supernet.best().choices["stage1_block0"] == "mbconv_3_4"
+    spoil_(search.supernet.network.blocks[BLOCK], useful, torch.Generator().manual_seed(seed))
+    advance(search, search.settings.iterations)
+    return search.supernet.best().choices[BLOCK] == useful
+
+
+def test_a_planted_problem_is_solved():
+    assert is_solved("mbconv_3_4", 0)
+
+
+@pytest.mark.slow
+def test_planted_problems_are_solved_in_nine_of_ten_seeds():
+    """The bar of the issue; every operation is the useful one at least once."""
+    solved = [is_solved(OPERATIONS[seed % len(OPERATIONS)], seed) for seed in SEEDS]
+    assert sum(solved) >= 9, solved

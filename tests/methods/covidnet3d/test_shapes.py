@@ -72,6 +72,14 @@ def test_thickness_tells_thin_from_thick_without_a_network(root):
     assert found["thickness"].argmax(1).tolist() == test.labels.tolist()
 
 
+def test_grey_volumes_have_no_shapes(root):
+    about = config(kind="grey")
+    prepare_shapes(about, root, root / "acquired", root / "out")
+    train, test = (read_volumes(root / "out" / split) for split in ("train", "test"))
+    assert float(train.images.min()) == -1
+    assert shape_shortcuts(train, test, root / "out").keys() == {"majority"}
+
+
 def test_a_size_that_is_not_there_is_named(root):
     with pytest.raises(FileError, match=r"no file balls_64\.npz among balls\.npz"):
         prepare_shapes(config(size=64), root, root / "acquired", root / "out")

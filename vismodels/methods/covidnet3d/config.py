@@ -47,8 +47,24 @@ class MaskInput(Config):
     size: Literal[28, 64] = 28  # the edge of the set's volumes
     form: Literal["mask", "distance"] = "mask"
 
+    @model_validator(mode="after")
+    def _distances_are_fine(self) -> "MaskInput":
+        if self.form == "distance" and self.size != 64:
+            raise ValueError(
+                f"distances are in millimeters and need the volumes of 64 voxels of 1 mm, got size "
+                f"{self.size}, whose voxels are 2.3 mm; set size to 64, or form to 'mask'"
+            )
+        return self
 
-Input = Annotated[CTInput | MaskInput, Field(discriminator="kind")]
+
+class GreyInput(Config):
+    """Grey volumes of MedMNIST3D, scaled from 8 bits to [-1, 1]."""
+
+    kind: Literal["grey"] = "grey"
+    size: Literal[28, 64] = 28  # the edge of the set's volumes
+
+
+Input = Annotated[CTInput | MaskInput | GreyInput, Field(discriminator="kind")]
 
 
 class DataConfig(Config):
@@ -80,6 +96,8 @@ class DataConfig(Config):
 class SearchSettings(Config):
     """How weights and architecture are moved in turn."""
 
+    # (D, H, W) that scans have in the search; None: as for the networks trained afterwards.
+    shape: tuple[PositiveInt, PositiveInt, PositiveInt] | None = None
     iterations: PositiveInt
     batch_size: PositiveInt = 64
     # Patients for the weights, for the architecture, for choosing among what was found; published:
@@ -125,6 +143,15 @@ class SearchConfig(Config):
     variant: SearchVariant
     settings: SearchSettings
     training: "TrainingSettings"  # of the early selection
+
+    @property
+    def seen(self) -> DataConfig:
+        """The data in the shape that they have in the search."""
+        source = self.data.input
+        if self.settings.shape is None or not isinstance(source, CTInput):
+            return self.data
+        smaller = source.model_copy(update={"shape": self.settings.shape})
+        return self.data.model_copy(update={"input": smaller})
 
 
 # --- training ------------------------------------------------------------------------------------
@@ -290,7 +317,15 @@ class ProblemConfig(Config):
             raise ValueError(
                 f"the space has {self.space.classes} classes, the data {len(self.data.classes)}"
             )
+        if self.search.shape is not None and not isinstance(self.data.input, CTInput):
+            raise ValueError("search.shape is for scans of a chest; other volumes stay as they are")
         for name, variant in self.networks.items():
+            if isinstance(variant.network, ComparedNetwork) and variant.runs > 1:
+                raise ValueError(
+                    f"networks.{name} wants {variant.runs} seeds, each of which would train the "
+                    "network of another search, while the rank correlation is of the first; set "
+                    "runs to 1"
+                )
             search = search_of(variant)
             if search is None:
                 continue
@@ -318,7 +353,7 @@ Problems = Annotated[dict[Name, ProblemConfig], WithoutNulls()]
 
 
 class PublishedRow(Config):
-    """A row of the paper's tables, percent."""
+    """A row of the paper's tables, or of what may be had without a network, percent."""
 
     data: Name
     model: Name
@@ -326,6 +361,7 @@ class PublishedRow(Config):
     precision: PositiveFloat
     sensitivity: PositiveFloat
     f1: PositiveFloat
+    counted: bool = False  # from the published split lists, not printed by the paper
 
 
 class PublishedTest(Config):

@@ -1,7 +1,7 @@
 """The volumes of a data set as networks see them.
 
 Scans of a chest go through a window of Hounsfield units; the binary shapes of MedMNIST3D stay what
-they are, or become a soft mask beside a signed distance map.
+they are, or become a soft mask beside a signed distance map; its grey volumes are scaled.
 """
 
 from collections.abc import Sequence
@@ -83,8 +83,8 @@ def volumes_of_scans(config: DataConfig, scans: Sequence[Scan]) -> VolumeSet:
     )
 
 
-def volumes_of_masks(config: DataConfig, split: str, found: LabelledVolumes) -> VolumeSet:
-    """Return a split of a MedMNIST3D set of binary shapes.
+def volumes_of_medmnist(config: DataConfig, split: str, found: LabelledVolumes) -> VolumeSet:
+    """Return a split of a MedMNIST3D set: of binary shapes, or of grey volumes.
 
     Which volumes are of one patient is not published: each counts as one of its own.
 
@@ -94,14 +94,30 @@ def volumes_of_masks(config: DataConfig, split: str, found: LabelledVolumes) -> 
         found: volumes and labels.
 
     Raises:
+        ConfigError: if the volumes are to be masks and are grey.
         ValueError: if the labels are not those of the classes.
     """
-    assert isinstance(config.input, MaskInput)
-    if config.input.form == "distance":
-        images = np.stack([shape_channels(image > 0) for image in found.images])
+    source = config.input
+    if isinstance(source, MaskInput):
+        _refuse_grey(config.card, found)
+        if source.form == "distance":
+            images = np.stack([shape_channels(image > 0) for image in found.images])
+        else:
+            images = (found.images > 0).astype(np.float32)[:, None]
     else:
-        images = (found.images > 0).astype(np.float32)[:, None]
+        images = (found.images.astype(np.float32) / 127.5 - 1)[:, None]
     names = tuple(f"{split}_{number:04d}" for number in range(len(images)))
     return VolumeSet(
         torch.from_numpy(images), torch.from_numpy(found.labels), names, names, config.classes
     )
+
+
+def _refuse_grey(card: str, found: LabelledVolumes) -> None:
+    levels: set[int] = set()
+    for image in found.images:
+        levels.update(np.flatnonzero(np.bincount(image.ravel(), minlength=256)).tolist())
+    if len(levels - {0}) > 1:
+        raise ConfigError(
+            f"{card} has {len(levels)} grey levels, so its volumes are no masks; set input to "
+            "{kind: grey}"
+        )

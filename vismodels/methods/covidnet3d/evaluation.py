@@ -12,6 +12,11 @@ from vismodels.nn.modes import evaluation_mode
 BATCH = 32
 
 
+def device_of(network: nn.Module) -> torch.device:
+    """Return where a network's parameters are."""
+    return next(network.parameters()).device
+
+
 @torch.no_grad()
 def logits_of(
     model: Callable[[Tensor], Tensor], volumes: VolumeSet, device: torch.device | str = "cpu"

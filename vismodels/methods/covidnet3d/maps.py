@@ -7,6 +7,7 @@ scans are known, so that maps have scores.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import zip_longest
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from vismodels.data.volumes import VolumeSet
 from vismodels.explain.cam import cam, grad_cam, layer_cam
 from vismodels.explain.maps import shifted_cam, upsample
 from vismodels.methods.covidnet3d.config import DataConfig, MapSettings
+from vismodels.methods.covidnet3d.evaluation import device_of
 from vismodels.methods.covidnet3d.network import CovidNet3D
 from vismodels.metrics.faithfulness import (
     DELETION_AREA,
@@ -49,7 +51,8 @@ class Maps:
     Args:
         kind: `cam`, `shifted_cam`, `grad_cam`, `layer_cam`.
         maps: name of the scan -> (D, H, W).
-        shuffled: the same with their cells in another order, before they are enlarged.
+        shuffled: the same with their cells in another order, before they are enlarged; in every
+            window anew where a map is made of several.
     """
 
     kind: str
@@ -60,7 +63,7 @@ class Maps:
 def draw_maps(
     network: CovidNet3D, test: VolumeSet, chosen: Sequence[int], settings: MapSettings
 ) -> list[Maps]:
-    """Return all kinds of maps of some scans, each for its true class.
+    """Return all kinds of maps of some scans, each for its true class, drawn where the network is.
 
     Args:
         network: trained.
@@ -74,23 +77,37 @@ def draw_maps(
         "grad_cam": partial(grad_cam, network, layer=layer),
         "layer_cam": partial(layer_cam, network, layer=layer),
     }
-    drawn = []
+    drawn, device = [], device_of(network)
     for kind in settings.kinds:
         maps, other = {}, {}
         for index in chosen:
-            name, x = test.names[index], test.images[index : index + 1]
-            target = test.labels[index : index + 1]
+            name, x = test.names[index], test.images[index : index + 1].to(device)
+            target = test.labels[index : index + 1].to(device)
             rng = numpy_generator(0, "covidnet3d", "shuffled", kind, name)
-            cells = makers["cam" if kind == "shifted_cam" else kind](x, target=target)
             if kind == "shifted_cam":
-                whole = shifted_cam(partial(makers["cam"], target=target), x)
+                explain = partial(makers["cam"], target=target)
+                whole = shifted_cam(explain, x)
+                moved = shifted_cam(partial(_explain_shuffled, explain, rng), x)
             else:
+                cells = makers[kind](x, target=target)
                 whole = upsample(cells, test.shape)
-            maps[name] = whole[0].numpy()
-            moved = torch.from_numpy(shuffled(cells[0].numpy(), rng))[None]
-            other[name] = upsample(moved, test.shape)[0].numpy()
+                moved = upsample(_shuffled(cells, rng), test.shape)
+            maps[name] = whole[0].cpu().numpy()
+            other[name] = moved[0].cpu().numpy()
         drawn.append(Maps(kind, maps, other))
     return drawn
+
+
+def _shuffled(cells: Tensor, rng: np.random.Generator) -> Tensor:
+    """Return maps, (1, *cells), with the cells in another order."""
+    return torch.from_numpy(shuffled(cells[0].cpu().numpy(), rng))[None].to(cells.device)
+
+
+def _explain_shuffled(
+    explain: Callable[[Tensor], Tensor], rng: np.random.Generator, window: Tensor
+) -> Tensor:
+    """Return the map of a window with its cells in another order."""
+    return _shuffled(explain(window), rng)
 
 
 def score_maps(
@@ -160,14 +177,15 @@ def score_faithfulness(
         settings: number of scans and of steps.
     """
     position = {scan: index for index, scan in enumerate(test.names)}
-    records = []
+    records, device = [], device_of(network)
     for maps in drawn:
         for variant, of_scans in (
             (f"{name}_{maps.kind}", maps.maps),
             (f"{name}_{maps.kind}_shuffled", maps.shuffled),
         ):
+            labels = {scan: int(test.labels[position[scan]]) for scan in of_scans}
             areas: dict[str, dict[str, float]] = {}
-            for scan in list(of_scans)[: settings.faithfulness_scans]:
+            for scan in across_classes(labels, settings.faithfulness_scans):
                 index = position[scan]
                 volume = test.images[index, 0].numpy()
                 label = int(test.labels[index])
@@ -175,7 +193,7 @@ def score_faithfulness(
                 @torch.no_grad()
                 def probability(values: NDArray[np.float32], label: int = label) -> float:
                     x = torch.from_numpy(np.asarray(values, np.float32))[None, None]
-                    return float(torch.softmax(network(x), dim=1)[0, label])
+                    return float(torch.softmax(network(x.to(device)), dim=1)[0, label])
 
                 areas[scan] = deletion_insertion(
                     probability,
@@ -194,9 +212,24 @@ def score_faithfulness(
                         mean_value(metric, {scan: of[metric.name] for scan, of in areas.items()})
                         for metric in (DELETION_AREA, INSERTION_AREA)
                     ],
+                    note=config.note,
                 )
             )
     return records
+
+
+def across_classes(labels: Mapping[str, int], count: int) -> list[str]:
+    """Return `count` scans, or all, taken from the classes in turn and in the order they have.
+
+    Args:
+        labels: scan -> its class.
+        count: how many.
+    """
+    of_class: dict[int, list[str]] = {}
+    for scan, label in labels.items():
+        of_class.setdefault(label, []).append(scan)
+    rounds = zip_longest(*(of_class[label] for label in sorted(of_class)))
+    return [scan for turn in rounds for scan in turn if scan is not None][:count]
 
 
 def with_lesions(scans: Sequence[Scan], least: int) -> list[int]:

@@ -15,17 +15,12 @@ from vismodels.data.scans import Scan
 from vismodels.data.volumes import VolumeSet
 from vismodels.methods.covidnet3d.baselines import Baseline
 from vismodels.methods.covidnet3d.config import DataConfig, ScoringSettings
-from vismodels.methods.covidnet3d.evaluation import logits_of
+from vismodels.methods.covidnet3d.evaluation import device_of, logits_of
 from vismodels.methods.covidnet3d.network import CovidNet3D
 from vismodels.methods.covidnet3d.shortcuts import SCAN_SHORTCUTS, majority, regression
 from vismodels.metrics.bounds import with_bounds
 from vismodels.metrics.classification import (
-    AUC,
-    AUC_HIGH,
-    AUC_LOW,
-    BALANCED_ACCURACY,
-    BALANCED_ACCURACY_HIGH,
-    BALANCED_ACCURACY_LOW,
+    INTERVALS,
     SIZE_MB,
     classification_scores,
     classification_values,
@@ -133,16 +128,17 @@ def _record(
 def _intervals(
     test: VolumeSet, logits: Logits, positive: int, settings: ScoringSettings
 ) -> list[Value]:
-    """Return the ends of 95 % intervals over patients."""
+    """Return the ends of 95 % intervals over patients, all of the same draws."""
     labels = test.labels.numpy()
+    known: dict[bytes, dict[str, float]] = {}  # draw -> scores, which are computed together
     values = []
-    for metric, low, high in (
-        (BALANCED_ACCURACY, BALANCED_ACCURACY_LOW, BALANCED_ACCURACY_HIGH),
-        (AUC, AUC_LOW, AUC_HIGH),
-    ):
+    for name, ends in INTERVALS.items():
 
-        def statistic(chosen: NDArray[np.int64], name: str = metric.name) -> float:
-            return classification_scores(logits[chosen], labels[chosen], positive)[name]
+        def statistic(chosen: NDArray[np.int64], name: str = name) -> float:
+            draw = chosen.tobytes()
+            if draw not in known:
+                known[draw] = classification_scores(logits[chosen], labels[chosen], positive)
+            return known[draw][name]
 
         interval = bootstrap_by_group(
             statistic,
@@ -151,12 +147,13 @@ def _intervals(
             numpy_generator(0, "covidnet3d", "bootstrap"),
         )
         if interval is not None:
-            values += [Value(low, interval.low), Value(high, interval.high)]
+            bounds = (interval.low, interval.high)
+            values += [Value(end, bound) for end, bound in zip(ends, bounds, strict=True)]
     return values
 
 
 def _cost(name: str, seed: int, network: nn.Module, test: VolumeSet) -> Score:
-    cost = count(network, test.images[:1])
+    cost = count(network, test.images[:1].to(device_of(network)))
     return Score(
         stage=STAGE,
         variant=name,
@@ -171,11 +168,23 @@ def _cost(name: str, seed: int, network: nn.Module, test: VolumeSet) -> Score:
 
 @torch.no_grad()
 def _seconds(network: nn.Module, test: VolumeSet, device: torch.device | str) -> float:
-    """Return CPU seconds for one scan, the mean of a few after one to warm up."""
+    """Return seconds for one scan, the mean of a few after one to warm up.
+
+    CPU seconds on a CPU; on another device those that pass until it is done.
+    """
     network.eval()
     scans = test.images[:4].to(device)
+    clock = time.process_time if scans.device.type == "cpu" else time.perf_counter
     network(scans[:1])
-    clock = time.process_time()
+    _wait(scans.device)
+    begun = clock()
     for scan in scans:
         network(scan[None])
-    return (time.process_time() - clock) / len(scans)
+    _wait(scans.device)
+    return (clock() - begun) / len(scans)
+
+
+def _wait(device: torch.device) -> None:
+    """Wait until a device other than the CPU has done what it was given."""
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)

@@ -105,12 +105,17 @@ def _rankings(
 
 
 def shape_shortcuts(training: VolumeSet, test: VolumeSet, volumes: Path) -> dict[str, Logits]:
-    """Return the logits of all shortcuts for binary shapes: name -> (N, classes)."""
+    """Return the logits of all shortcuts of a MedMNIST3D set: name -> (N, classes).
+
+    Those of shapes are left out where the volumes are grey.
+    """
     labels, classes = training.labels.numpy(), len(training.classes)
+    largest = {"majority": majority(labels, len(test), classes)}
+    if not (volumes / "train" / FEATURES).is_file():
+        return largest
     tables = {split: _features(volumes / split / FEATURES) for split in ("train", "test")}
     thick = [table[:, [names.index("thickness")]] for names, table in tables.values()]
-    return {
-        "majority": majority(labels, len(test), classes),
+    return largest | {
         "thickness": regression(thick[0], labels, thick[1], classes),
         "shape_features": regression(tables["train"][1], labels, tables["test"][1], classes),
     }

@@ -1,4 +1,4 @@
-"""Prepare the binary shapes of a MedMNIST3D set: what networks see, and hand-made features."""
+"""Prepare a set of MedMNIST3D: what networks see, and hand-made features of binary shapes."""
 
 from pathlib import Path
 
@@ -8,8 +8,8 @@ from vismodels.data.manifest import locate, read_acquired, refuse_changed
 from vismodels.data.medmnist import read_medmnist3d
 from vismodels.data.volume_files import write_volumes
 from vismodels.files import FileError, write_json
-from vismodels.methods.covidnet3d.config import MaskInput, ShapesConfig
-from vismodels.methods.covidnet3d.data import volumes_of_masks
+from vismodels.methods.covidnet3d.config import GreyInput, MaskInput, ShapesConfig
+from vismodels.methods.covidnet3d.data import volumes_of_medmnist
 from vismodels.methods.covidnet3d.shortcuts import shape_table
 from vismodels.metrics.dataset import ITEMS
 from vismodels.results import Score, Value
@@ -20,7 +20,7 @@ FEATURES = "features.json"
 def prepare_shapes(
     config: ShapesConfig, data_root: Path | str, acquired: Path, folder: Path
 ) -> list[Score]:
-    """Write the volumes and features of every split below `folder`; return the records.
+    """Write the volumes, and features of masks, of every split below `folder`; return the records.
 
     Args:
         config: the set, the form of its input, its classes.
@@ -30,9 +30,10 @@ def prepare_shapes(
 
     Raises:
         FileError: if the data changed since it was acquired, or has no file of the size.
+        ConfigError: if the volumes are to be masks and are grey.
     """
     data = config.data
-    assert isinstance(data.input, MaskInput)
+    assert isinstance(data.input, MaskInput | GreyInput)
     found = locate(data.card, data_root)
     _, items = read_acquired(acquired)
     refuse_changed(found, items)
@@ -44,10 +45,12 @@ def prepare_shapes(
         )
     scores = []
     for split, volumes in read_medmnist3d(found.files[wanted]).items():
-        prepared = volumes_of_masks(data, split, volumes)
+        prepared = volumes_of_medmnist(data, split, volumes)
         write_volumes(prepared, folder / split)
-        names, rows = shape_table(volumes)
-        write_json(folder / split / FEATURES, {"names": names, "rows": np.round(rows, 6).tolist()})
+        if isinstance(data.input, MaskInput):
+            names, rows = shape_table(volumes)
+            table = {"names": names, "rows": np.round(rows, 6).tolist()}
+            write_json(folder / split / FEATURES, table)
         scores.append(
             Score(
                 stage="covidnet3d_shapes",

@@ -137,6 +137,7 @@ def train(
             "iterations": settings.iterations,
             "volumes": settings.iterations * settings.batch_size,
         },
+        note=config.data.note,
     )
     return Trained(network, losses, course, score)
 
