@@ -153,11 +153,11 @@ class InferenceSettings(Config):
     batch: PositiveInt = 1  # windows at a time
     flips: bool = False
     dtype: Literal["float32", "bfloat16"] = "float32"
-    scheme: str = "brats2021"  # of the labels in the files
+    scheme: str | None = None  # of the labels in the files; None for that of the cases
 
     @model_validator(mode="after")
     def _scheme_is_known(self) -> "InferenceSettings":
-        if self.scheme not in SCHEME_NAMES:
+        if self.scheme is not None and self.scheme not in SCHEME_NAMES:
             raise ValueError(
                 f"scheme is {self.scheme!r}, which is none{suggestion(self.scheme, SCHEME_NAMES)}"
             )
