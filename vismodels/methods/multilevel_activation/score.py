@@ -224,7 +224,10 @@ def _case_means(records: Sequence[Score], metric: str) -> dict[str, float]:
 
 def _levels(case: BrainCase) -> NDArray[np.uint8]:
     if case.levels is None:
-        raise ValueError(f"case {case.name!r} has no levels to score against")
+        raise ValueError(
+            f"case {case.name!r} has no levels to score against; leave it out of the test, or read "
+            "it with its labels"
+        )
     return case.levels
 
 

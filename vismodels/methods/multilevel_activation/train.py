@@ -75,7 +75,7 @@ def train(
         checkpoint_dir: scratch folder; an interrupted training goes on from it bit by bit.
 
     Raises:
-        ValueError: if a case has no levels or is smaller than a patch.
+        ValueError: if a case has no levels or no brain.
         FloatingPointError: if a loss is not finite.
     """
     settings = config.training
