@@ -33,7 +33,7 @@ def brain(number, enhancing=True):
     outside = np.ones(SHAPE, bool)
     outside[1:-1, 1:-1, 1:-1] = False
     images[:, outside] = 0
-    return BrainCase(f"case_{number}", images.astype(np.float32), levels, AFFINE)
+    return BrainCase(f"case_{number}", images.astype(np.float32), levels, AFFINE, "brats2021")
 
 
 def brains(count=4, first=0):

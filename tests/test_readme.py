@@ -5,12 +5,19 @@ import re
 import subprocess
 import sys
 
+import nibabel
 import numpy as np
 import pytest
+import torch
 from small_pipelines import build
 
+from vismodels.checkpoint import save_weights
+from vismodels.data.brain_cases import MODALITIES
 from vismodels.methods.lineas.generation import generate
 from vismodels.methods.lineas.maps import Maps
+from vismodels.methods.multilevel_activation.files import read_segmentation
+from vismodels.nn.residual_unet3d import ResidualUNet3D
+from vismodels.results import SCORES, Score, write_scores
 
 
 def blocks(project):
@@ -91,6 +98,26 @@ def test_ten_lines_steer_and_fold_an_outside_pipeline_that_a_fresh_process_reloa
     hooked, plain = image(Maps.from_pretrained(tmp_path / "maps")), image()
     np.testing.assert_allclose(reloaded, hooked, atol=1e-5, rtol=0)
     assert np.abs(reloaded - plain).max() > 1e-3
+
+
+def test_modality_files_become_labels_on_their_grid(project, tmp_path, monkeypatch):
+    (code,) = [block for block in blocks(project) if "segment_files" in block]
+    folder = tmp_path / "results/default/multilevel_activation/train/glioma/multilevel/seed0"
+    network = ResidualUNet3D(4, 1, width=2, depth=3)
+    network.initialize_(torch.Generator().manual_seed(0))
+    save_weights(network, folder)
+    write_scores(folder / SCORES, [Score("multilevel_train", "multilevel", [], seed=0)])
+    lps = np.diag([-1.0, -1.0, 1.0, 1.0])
+    voxels = np.zeros((30, 36, 33), np.float32)
+    voxels[3:24, 3:30, 3:27] = np.random.default_rng(0).uniform(100, 200, (21, 27, 24))
+    for modality in MODALITIES:
+        nibabel.save(nibabel.Nifti1Image(voxels, lps), tmp_path / f"{modality}.nii.gz")
+    monkeypatch.chdir(tmp_path)
+    exec(code, {})
+    labels = nibabel.load(tmp_path / "labels.nii.gz")
+    assert labels.shape == voxels.shape
+    assert np.array_equal(labels.affine, lps)
+    assert read_segmentation(tmp_path / "labels.nii.gz").scheme.name == "brats2023"
 
 
 def test_a_quantized_pipeline_is_read_back_by_a_fresh_process(project, tmp_path):

@@ -90,5 +90,5 @@ def test_n4_of_simpleitk_takes_a_smooth_field_away():
 
 def test_missing_simpleitk_is_explained(monkeypatch):
     monkeypatch.setitem(sys.modules, "SimpleITK", None)
-    with pytest.raises(ImportError, match=r"N4 .* needs SimpleITK: pip install SimpleITK"):
+    with pytest.raises(ImportError, match=r"N4 .* needs SimpleITK: pip install 'vismodels\[n4\]'"):
         bias_corrected(smooth_case()[0])

@@ -82,6 +82,7 @@ def test_cases_of_every_naming_have_the_same_modalities_and_levels(
     write_case(tmp_path / place, endings, stored, suffix)
     (files,) = find_cases(tmp_path)
     case = read_case(files, scheme_by_name(scheme))
+    assert case.scheme == scheme
     assert files.name == case.name == place.rsplit("/", 1)[-1]
     for modality, image in zip(MODALITIES, case.images, strict=True):
         raw = stored[modality][::-1, ::-1].astype(float)

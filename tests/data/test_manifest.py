@@ -12,6 +12,7 @@ from vismodels.data.manifest import (
     PhotographsConfig,
     acquire,
     card_files,
+    is_generated,
     is_present,
     locate,
     read_acquired,
@@ -88,6 +89,12 @@ def test_a_name_of_two_folders_without_a_card_is_refused(root):
 def test_a_name_that_leads_out_of_the_data_root_is_refused(tmp_path, name):
     with pytest.raises(ConfigError, match=r"without '\.\.'"):
         locate(name, tmp_path)
+
+
+def test_a_set_is_generated_if_its_card_says_so():
+    assert is_generated("glioma_semisynthetic")
+    assert not is_generated("brats2021")
+    assert not is_generated("Urban100")  # without a card
 
 
 def test_a_set_is_present_if_its_place_exists(root):

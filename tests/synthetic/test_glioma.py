@@ -28,6 +28,7 @@ def test_cases_are_brains_with_nested_tumors_in_them(sets):
         assert case.images.shape == (4, 36, 45, 39)
         assert case.spacing == (4, 4, 4)
         assert not case.levels[~case.brain].any()
+        assert case.scheme == "brats2021"
         assert case.brain.sum() > 15 * (case.levels > 0).sum() / 2
         assert (case.images[:, case.brain] > 0).all()
 

@@ -1,6 +1,6 @@
 """N4 bias field correction (Tustison et al., 2010) of brain cases, by SimpleITK. Torch-free.
 
-SimpleITK is no dependency: it is imported where it is used.
+SimpleITK is the extra `n4`: it is imported where it is used.
 """
 
 from collections.abc import Sequence
@@ -38,7 +38,7 @@ def _simpleitk() -> Any:
         return import_module("SimpleITK")
     except ImportError as error:
         raise ImportError(
-            "N4 bias field correction needs SimpleITK: pip install SimpleITK"
+            "N4 bias field correction needs SimpleITK: pip install 'vismodels[n4]'"
         ) from error
 
 

@@ -32,12 +32,15 @@ class BrainCase:
         images: (4, D, H, W) float32 in the order of `MODALITIES`, 0 outside of the brain.
         levels: (D, H, W) uint8 in 0..3, None where they are not known.
         affine: (4, 4) float64 from voxel indices to millimeters, as NIfTI files have it.
+        scheme: name of the label scheme in which the case's labels are written to files; empty
+            where it is not known.
     """
 
     name: str
     images: NDArray[np.float32]
     levels: NDArray[np.uint8] | None
     affine: NDArray[np.float64]
+    scheme: str = ""
 
     def __post_init__(self) -> None:
         if self.images.ndim != 4 or len(self.images) != len(MODALITIES):
@@ -101,7 +104,7 @@ def write_cases(cases: Iterable[BrainCase], folder: Path) -> None:
             arrays["levels"] = case.levels
         with atomic_path(folder / f"{case.name}.npz") as temporary, temporary.open("wb") as file:
             np.savez(file, allow_pickle=False, **arrays)
-        records.append({"name": case.name, "affine": case.affine.tolist()})
+        records.append({"name": case.name, "affine": case.affine.tolist(), "scheme": case.scheme})
     write_json(folder / RECORDS, records)
 
 
@@ -120,4 +123,5 @@ def _case(record: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Brai
         images=arrays["images"].astype(np.float32),
         levels=arrays.get("levels"),
         affine=np.array(record["affine"], dtype=np.float64),
+        scheme=record["scheme"],
     )

@@ -120,7 +120,7 @@ def read_case(
     levels = None
     if files.labels is not None:
         levels = _read_levels(files.labels, scheme, files, images)
-    case = BrainCase(files.name, images.voxels, levels, images.affine)
+    case = BrainCase(files.name, images.voxels, levels, images.affine, scheme.name)
     if bias_correction:
         case = bias_corrected(case)
     if spacing is not None:

@@ -69,6 +69,11 @@ def locate(name: str, data_root: Path | str) -> FoundData:
         raise DataMissingError(f"{error}\n  or, for another task, at: {others}") from error
 
 
+def is_generated(name: str) -> bool:
+    """Return whether the set's data card says that a program made it; False without a card."""
+    return name in list_cards() and load_card(name).access == "generated"
+
+
 def is_present(name: str, data_root: Path | str) -> bool:
     """Return whether the place of a set exists; what is in it shows when it is acquired.
 

@@ -147,8 +147,8 @@ RIM_ERROR = Metric(
     "Rim error",
     higher_is_better=False,
     protocol="share of the voxels predicted as level 2 that touch, among their 26 neighbors, "
-    "a predicted level 1 and a predicted level 3 while the truth is not level 2; mean over cases "
-    "in which level 2 is predicted",
+    "a predicted level 1 and a predicted level 3 while the truth is not level 2; voxels of all "
+    "cases together",
 )
 
 CASES = Metric("cases", "Cases", protocol="cases of the set that are handed out", digits=0)

@@ -27,6 +27,7 @@ from vismodels.synthetic.glioma_mimics import enhancing_structures, hyperintensi
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
+SCHEME = "brats2021"  # of files that are made of the levels
 
 
 class GliomaConfig(Config):
@@ -111,4 +112,4 @@ def _make_case(
     images = render(anatomy, levels, spots, vessels, spacing, stream("images"))
     if happens("dropout", config.modality_dropout):
         images[stream("dropout").integers(len(MODALITIES))] = 0
-    return BrainCase(name, images, levels, template.affine.copy())
+    return BrainCase(name, images, levels, template.affine.copy(), SCHEME)

@@ -43,10 +43,17 @@ rule multilevel_train:
         "../scripts/multilevel_train.py"
 
 
+def ml_network(wildcards):
+    """Return the manifest of the network that segments: of this problem, or of the one it names."""
+    problem = ML.problems[wildcards.problem].networks or wildcards.problem
+    trained = rules.multilevel_train.output.manifest
+    return expand(trained, problem=problem, model=wildcards.model, seed=wildcards.seed)[0]
+
+
 rule multilevel_segment:
     input:
         cases=lambda wildcards: brains(ML.problems[wildcards.problem].cases.card),
-        model=rules.multilevel_train.output.manifest,
+        model=ml_network,
     output:
         manifest=f"{ML_FOLDER}/segment/{{problem}}/{{model}}/seed{{seed}}/manifest.json",
         scores=f"{ML_FOLDER}/segment/{{problem}}/{{model}}/seed{{seed}}/scores.json",
@@ -80,6 +87,7 @@ ML_TRAINED = {  # problem -> manifests of its models, each on its first seeds
         model=problem.models,
     )
     for name, problem in ML_PROBLEMS.items()
+    if problem.networks is None
 }
 ML_SEGMENTED = {  # problem -> manifests of what these models segmented
     name: first_runs(

@@ -108,6 +108,8 @@ def test_soft_masks_are_nested_and_sum_up_to_the_activation(steps):
 def test_cumulative_logits_by_hand():
     z = torch.full((1, 1, 1), 0.25)
     assert cumulative_logits(z, GLIOMA).flatten().tolist() == [7.5, 2.5, -2.5]
+    z = torch.tensor([[[1e30, -math.inf]]])
+    assert cumulative_logits(z, GLIOMA)[0, 0].tolist() == pytest.approx([1e30, -1e30])
 
 
 @pytest.mark.parametrize("shape", [(3,), (2, 3, 4, 4, 4)])

@@ -43,30 +43,36 @@ def test_every_configuration_is_valid_and_compares_the_three_heads(run):
 
 def test_the_arms_of_the_main_claim_run_on_three_seeds_and_five_in_the_benchmark():
     for run, seeds in (("default", 3), ("benchmark", 5)):
-        for problem in parsed(run).problems.values():
-            assert [problem.models[name].runs for name in ARMS] == [seeds] * 3
+        for name, problem in parsed(run).problems.items():
+            if name not in ("rates", "flips_bf16"):
+                assert [problem.models[arm].runs for arm in ARMS] == [seeds] * 3
 
 
-def test_every_head_has_a_grid_of_equal_rates():
-    """Those models that differ from an arm in nothing but the rate."""
-    models = parsed("benchmark").problems["glioma"].models
-    grids = defaultdict(set)
-    for variant in models.values():
-        for arm in ARMS:
-            if (variant.head, variant.trunk) == (models[arm].head, models[arm].trunk):
-                grids[arm].add(variant.learning_rate)
-    assert len(grids["softmax"]) >= 3
-    assert grids["multilevel"] == grids["softmax"] == grids["sigmoid_regions"]
-
-
-def test_the_rate_of_each_arm_lies_within_its_grid():
+def test_every_head_has_one_grid_of_rates_and_the_default_lies_inside():
+    """Strictly: a best rate at the end of a grid may have a better one beyond it."""
     default = parsed().problems["glioma"].models
-    grid = parsed("benchmark").problems["glioma"].models
+    grid = parsed("benchmark").problems["rates"].models.values()
     for arm in ARMS:
-        like = [v for v in grid.values() if (v.head, v.trunk) == (grid[arm].head, None)]
-        rates = {variant.learning_rate for variant in like}
-        assert len(rates) == len(like) == 3
-        assert default[arm].learning_rate in rates
+        rates = sorted(each.learning_rate for each in grid if each.head == default[arm].head)
+        assert rates == [3.0e-3, 6.0e-3, 1.2e-2, 2.4e-2, 4.8e-2]
+        assert default[arm].learning_rate in rates[1:-1]
+    assert len(grid) == 5 * len(ARMS)
+
+
+def test_the_grid_of_rates_is_trained_as_the_default_is():
+    default, grid = parsed().problems["glioma"], parsed("benchmark").problems["rates"]
+    for part in ("cases", "trunk", "training", "inference"):
+        assert getattr(grid, part) == getattr(default, part)
+
+
+def test_trained_networks_are_segmented_with_flips_and_in_half_precision():
+    problem = parsed("benchmark").problems["flips_bf16"]
+    assert (problem.networks, problem.training) == ("glioma", None)
+    assert problem.inference.flips
+    assert problem.inference.dtype == "bfloat16"
+    assert {(bound.variant, bound.value, bound.at_least) for bound in problem.scoring.bounds} == {
+        ("multilevel", 0.0, False)
+    }
 
 
 def test_the_benchmark_has_every_loss():
@@ -92,7 +98,8 @@ def test_the_paper_run_has_the_size_and_the_settings_of_the_published_network():
 def test_windows_are_as_large_as_patches():
     for run in RUNS:
         for problem in parsed(run).problems.values():
-            assert problem.inference.window == problem.training.patch
+            source = parsed(run).problems[problem.networks] if problem.networks else problem
+            assert problem.inference.window == source.training.patch
 
 
 def test_generated_cases_are_called_so_in_every_record():
@@ -154,6 +161,39 @@ def test_parts_that_do_not_fit_are_named(change, words):
     config = merged(section(), {"problems": {"glioma": change}})
     with pytest.raises(ConfigError, match=words):
         parse_config(MultiLevelActivationConfig, config, "multilevel_activation")
+
+
+SOFTMAX = {"softmax": {"runs": 2, "learning_rate": 1.2e-2, "head": {"kind": "softmax"}}}
+BORROWED = {
+    "networks": "glioma", "cases": {"card": "brats2021"}, "models": SOFTMAX, "inference": {},
+    "scoring": {"reference": "softmax", "shown": [], "cases": []},
+}  # fmt: skip
+
+
+def with_borrowed(**changes):
+    config = merged(section(), {"problems": {"again": BORROWED | changes}})
+    return parse_config(MultiLevelActivationConfig, config, "multilevel_activation")
+
+
+def test_a_problem_may_use_the_networks_of_another():
+    problem = with_borrowed().problems["again"]
+    assert (problem.networks, problem.trunk, problem.training) == ("glioma", None, None)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"networks": None}, "trunk and training are needed .*`networks`"),
+        ({"networks": "gliom"}, "which trains none; did you mean 'glioma'"),
+        ({"networks": "again"}, "which trains none"),
+        ({"trunk": {"width": 8}}, "trunk would do nothing: the networks are those .*'glioma'"),
+        ({"models": {"softmax": SOFTMAX["softmax"] | {"runs": 4}}}, "trains on 4 seeds"),
+        ({"models": {"softmax": SOFTMAX["softmax"] | {"learning_rate": 1.0}}}, "repeat its set"),
+    ],
+)
+def test_networks_that_nobody_trains_are_refused(change, words):
+    with pytest.raises(ConfigError, match=words):
+        with_borrowed(**change)
 
 
 def test_equal_seeds_no_seeds_and_no_problems_are_refused():

@@ -136,11 +136,33 @@ def test_without_a_multi_level_head_no_activation_is_drawn(tmp_path):
 
 def test_courses_are_told_with_where_each_model_ended(tmp_path):
     logs = {"multilevel": [course(0.5), course(0.75)], "softmax": [course(0.25)]}
-    picture = draw_courses("glioma", logs, tmp_path)
+    picture = draw_courses("glioma", problem(), logs, tmp_path)
     check(picture, tmp_path)
     for region in ("WT", "TC", "ET"):
         assert f"{region} multilevel 0.50 to 0.75" in picture.alt
         assert f"{region} softmax 0.25 to 0.25" in picture.alt
+
+
+def test_courses_say_that_cases_are_generated_and_what_was_chosen_by_them(tmp_path):
+    logs = {"softmax": [course(0.25)]}
+    caption = draw_courses("glioma", problem(), logs, tmp_path).caption
+    assert caption.endswith("Semi-synthetic: real anatomy of a template, generated tumors.")
+    assert "rates of the default run were chosen by these patches" in caption
+    scoring = PROBLEM["scoring"] | {"cases": []}
+    real = problem(cases={"card": "brats2021"}, scoring=scoring)
+    assert "ynthetic" not in draw_courses("glioma", real, logs, tmp_path).caption
+
+
+def test_a_problem_with_the_networks_of_another_has_no_courses(tmp_path):
+    borrowed = {key: PROBLEM[key] for key in PROBLEM if key not in ("trunk", "training")}
+    borrowed["networks"] = "glioma"
+    section = {"seeds": [0, 1], "problems": {"glioma": PROBLEM, "hard": borrowed}}
+    both = parse_config(MultiLevelActivationConfig, section, "multilevel_activation")
+    trained, scored = stage_folders(tmp_path, ("glioma", "hard"), violation=False)
+    own = [path for path in trained if path.parents[1].name == "glioma"]
+    pictures = draw_figures(both, trained=own, scored=scored, folder=tmp_path)
+    courses = [picture.file for picture in pictures if picture.file.startswith("courses")]
+    assert courses == ["courses_glioma.svg"]
 
 
 def test_the_montage_names_models_and_says_that_cases_are_generated(tmp_path):

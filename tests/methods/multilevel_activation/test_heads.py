@@ -208,6 +208,15 @@ def test_only_the_bias_of_the_output_changes():
     assert after["last.bias"].tolist() == [-3, -3, -3]
 
 
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_trained_network_predicts_what_it_did(bias, generator):
+    network, image = small(3, bias), torch.randn(2, 4, 4, 4, 4, generator=generator)
+    before = network(image).detach()
+    wrapped = NestedSegmenter(network, SigmoidRegionsHead(), trained=True)
+    assert torch.equal(wrapped(image), before)
+    assert torch.equal(wrapped.regions(image), before > 0)
+
+
 def test_the_output_may_be_named():
     network = nn.ModuleDict({"logits": nn.Sequential(nn.Conv3d(4, 1, 1)), "later": small(2)})
     with pytest.raises(ValueError, match=r"the last convolution 'later.last' makes 2"):

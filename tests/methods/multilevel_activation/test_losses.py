@@ -204,6 +204,29 @@ def test_losses_and_gradients_are_finite_at_extreme_logits(channels, loss, dtype
     assert logits.grad.abs().max() > 0
 
 
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize(
+    ("dtype", "largest"),
+    [
+        (torch.float16, math.inf),
+        (torch.bfloat16, 3.3e38),
+        (torch.float32, 3.4e38),
+        (torch.float32, math.inf),
+        (torch.float64, 1e308),
+    ],
+)
+def test_losses_and_gradients_are_finite_where_k_z_overflows(name, dtype, largest):
+    z = torch.tensor([-largest, largest]).to(dtype).view(1, 1, 2, 1).expand(1, 1, 2, 4)
+    z = z.clone().requires_grad_()
+    levels = torch.arange(4).expand(1, 2, 4)
+    total = multilevel_loss(name, z, levels, STEPS)
+    total.backward()
+    assert total.isfinite()
+    assert z.grad.isfinite().all()
+    right = torch.tensor([[[0], [3]]])
+    assert multilevel_loss(name, z[..., :1], right, STEPS) < total
+
+
 def test_only_the_ordinal_loss_pulls_a_saturated_logit_back():
     levels = torch.zeros(1, 1, dtype=torch.int64)
     for name in ("mse", "mce", "nce", "ordinal"):

@@ -11,6 +11,7 @@ from small_brains import SHAPE, TRAINING, brain, brains
 from vismodels.config import parse_config
 from vismodels.data.brain_cases import BrainCase
 from vismodels.methods.multilevel_activation.config import TrainingSettings
+from vismodels.methods.multilevel_activation.inference import predict_logits
 from vismodels.methods.multilevel_activation.patches import (
     PatchSource,
     fixed_patches,
@@ -34,6 +35,14 @@ def numbered(levels):
 def place(image):
     """Return where in the case a patch of `numbered` starts."""
     return np.unravel_index(int(image[0, 0, 0, 0]) - 1, SHAPE)
+
+
+class Calls(torch.nn.Module):
+    """A network that is a function."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.forward = function
 
 
 def one_voxel(*voxel):
@@ -72,6 +81,24 @@ def test_a_patch_may_be_as_large_as_its_case(generator):
     images, levels = PatchSource([case], SHAPE, jitter=3).draw(generator)
     assert torch.equal(images, torch.from_numpy(case.images))
     assert torch.equal(levels, torch.from_numpy(case.levels).long())
+
+
+def test_a_case_smaller_than_a_patch_lies_in_the_middle_of_background(generator):
+    """One voxel too short is one after it; windows of inference put the case at the same place."""
+    case, size = brain(0), (15, 14, 15)
+    images, levels = PatchSource([case], size, jitter=3).draw(generator)
+    seen = []
+
+    def network(window):
+        seen.append(window)
+        return window
+
+    predict_logits(Calls(network), torch.from_numpy(case.images), window=size)
+    assert torch.equal(images, seen[0][0])
+    inside = (slice(1, 13), slice(0, 14), slice(2, 12))
+    assert torch.equal(images[:, *inside], torch.from_numpy(case.images))
+    assert torch.equal(levels[inside], torch.from_numpy(case.levels).long())
+    assert levels.sum() == case.levels.sum()
 
 
 def test_images_and_levels_are_of_the_same_voxels(generator):
@@ -137,7 +164,7 @@ def test_nothing_outside_of_the_brain_is_drawn(generator):
     ("cases", "size", "words"),
     [
         ([], (4, 4, 4), "no case to draw patches from"),
-        ([brain(0)], (8, 15, 8), r"'case_0' is \(12, 14, 10\), smaller than a patch of \(8, 15, 8"),
+        ([replace(brain(0), images=0 * brain(0).images)], (4, 4, 4), "'case_0' has no brain"),
         ([brain(0), replace(brain(1), levels=None)], (4, 4, 4), "'case_1' has no levels to learn"),
     ],
 )

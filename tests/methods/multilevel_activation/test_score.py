@@ -158,6 +158,15 @@ def test_the_rim_error_is_that_of_the_labels(folders):
     assert records["softmax", 0].value("rim_error").value == 0.0
 
 
+def test_the_rim_error_of_a_set_is_of_all_its_voxels(tmp_path):
+    """One false rim of one core voxel in a case, none of two in the other: 1 of 3, not 1 of 2."""
+    predicted = NESTED | {"without": [0, 1, 1, 1, 1, 2, 2, 0]}
+    folders = {"softmax": {0: write(tmp_path / "a", "softmax", 0, predicted)}}
+    record = scored(folders)["softmax", 0]
+    assert items(record, "rim_error") == {"with": 1.0, "without": 0.0}
+    assert record.value("rim_error").value == pytest.approx(1 / 3)
+
+
 def test_the_rule_for_empty_regions_is_that_of_the_settings(folders):
     open_ = scored(folders, empty_rule="nan")["sigmoid_regions", 1]
     assert items(open_, "dice_et") == pytest.approx({"with": 4 / 5})

@@ -1,8 +1,10 @@
+from dataclasses import replace
+
 import nibabel
 import numpy as np
 import pytest
 import torch
-from small_brains import AFFINE, CASES, HEADS, SHAPE, brains, variant
+from small_brains import AFFINE, CASES, HEADS, SHAPE, brain, brains, variant
 
 from vismodels.checkpoint import save_weights
 from vismodels.config import parse_config
@@ -120,14 +122,25 @@ def test_nested_masks_and_labels_are_one(segmented):
 
 
 @pytest.mark.parametrize("scheme", ["brats2021", "brats2023", "msd"])
-def test_labels_are_of_the_wanted_scheme(scheme, tmp_path):
-    settings = config("softmax", scheme=scheme, flips=False)
-    segment(settings, random_network("softmax"), brains(1), tmp_path, name="softmax", seed=0)
+@pytest.mark.parametrize("source", ["cases", "settings"])
+def test_labels_are_of_the_scheme_of_the_cases_unless_the_settings_name_another(
+    source, scheme, tmp_path
+):
+    cases = [replace(brain(0), scheme=scheme if source == "cases" else "brats2021")]
+    stated = {"scheme": scheme} if source == "settings" else {}
+    settings = config("softmax", flips=False, **stated)
+    segment(settings, random_network("softmax"), cases, tmp_path, name="softmax", seed=0)
     read = read_segmentation(tmp_path / f"case_0{LABELS}")
     stored = np.asanyarray(nibabel.load(tmp_path / f"case_0{LABELS}").dataobj)
     assert read.scheme.name == scheme
     labels = {"brats2021": (0, 2, 1, 4), "brats2023": (0, 2, 1, 3), "msd": (0, 1, 2, 3)}[scheme]
     assert np.array_equal(stored, np.array(labels)[read.levels])
+
+
+def test_a_case_without_a_scheme_is_not_written_in_a_guessed_one(tmp_path):
+    cases, network = [replace(brain(0), scheme="")], random_network("softmax")
+    with pytest.raises(ValueError, match=r"'case_0' names no label scheme.* set inference.scheme"):
+        segment(config("softmax", flips=False), network, cases, tmp_path, name="softmax", seed=0)
 
 
 def test_settings_of_inference_reach_the_network(tmp_path, monkeypatch):

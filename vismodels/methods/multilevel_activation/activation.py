@@ -23,6 +23,7 @@ from vismodels.config import suggestion
 from vismodels.methods.multilevel_activation.names import DECODES, Decode
 from vismodels.methods.multilevel_activation.nesting import region_masks
 
+_LARGEST = 1e30  # of a cumulative logit; float32 ends at 3.4e38, and losses of voxels are summed
 _HALVINGS = 100  # of a bracket of at most a few thousand / k: down to neighboring float64 numbers
 
 
@@ -82,9 +83,11 @@ def derivative(z: Tensor, steps: Steps) -> Tensor:
 
 
 def cumulative_logits(z: Tensor, steps: Steps) -> Tensor:
-    """Return the logits of the regions, (B, C - 1, ...), descending along axis 1.
+    """Return the logits of the regions, (B, C - 1, ...), descending along axis 1, all finite.
 
-    Computed at least in float32: k z of a half-precision z may overflow.
+    Computed at least in float32: k z of a half-precision z may overflow. What would overflow there
+    too, infinite logits included, becomes the largest number whose loss and sum of losses over a
+    volume are finite; probabilities and levels are the same.
 
     Args:
         z: (B, 1, ...), floating point.
@@ -96,7 +99,8 @@ def cumulative_logits(z: Tensor, steps: Steps) -> Tensor:
     if z.ndim < 2 or z.shape[1] != 1:
         raise ValueError(f"expected logits (B, 1, ...) with one channel, got {tuple(z.shape)}")
     wide = widened(z)
-    return torch.cat([steps.steepness * (wide - position) for position in steps.positions], dim=1)
+    logits = [steps.steepness * (wide - position) for position in steps.positions]
+    return torch.cat(logits, dim=1).clamp(-_LARGEST, _LARGEST)
 
 
 def cumulative_probabilities(z: Tensor, steps: Steps) -> Tensor:

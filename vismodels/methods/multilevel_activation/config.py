@@ -19,7 +19,7 @@ from vismodels.arms import Seeds, WithoutNulls, check_runs
 from vismodels.config import Config, suggestion
 from vismodels.data.brain_cases import SEMI_SYNTHETIC_NOTE
 from vismodels.data.label_schemes import SCHEME_NAMES
-from vismodels.data.manifest import SetName
+from vismodels.data.manifest import SetName, is_generated
 from vismodels.methods.multilevel_activation.names import Decode, Loss, SigmoidLoss, SoftmaxLoss
 from vismodels.metrics.bounds import Bound
 from vismodels.metrics.segmentation import EmptyRule
@@ -27,7 +27,6 @@ from vismodels.metrics.segmentation import EmptyRule
 Name = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
 Chance = Annotated[float, Field(ge=0, le=1)]
 Size = tuple[PositiveInt, PositiveInt, PositiveInt]
-SEMI_SYNTHETIC = "glioma_semisynthetic"  # the card of generated cases
 
 
 # --- data ----------------------------------------------------------------------------------------
@@ -41,7 +40,7 @@ class CasesConfig(Config):
     @property
     def note(self) -> str:
         """What every record of scores on these cases says to its reader."""
-        return SEMI_SYNTHETIC_NOTE if self.card == SEMI_SYNTHETIC else ""
+        return SEMI_SYNTHETIC_NOTE if is_generated(self.card) else ""
 
 
 # --- networks and heads --------------------------------------------------------------------------
@@ -153,11 +152,11 @@ class InferenceSettings(Config):
     batch: PositiveInt = 1  # windows at a time
     flips: bool = False
     dtype: Literal["float32", "bfloat16"] = "float32"
-    scheme: str = "brats2021"  # of the labels in the files
+    scheme: str | None = None  # of the labels in the files; None for that of the cases
 
     @model_validator(mode="after")
     def _scheme_is_known(self) -> "InferenceSettings":
-        if self.scheme not in SCHEME_NAMES:
+        if self.scheme is not None and self.scheme not in SCHEME_NAMES:
             raise ValueError(
                 f"scheme is {self.scheme!r}, which is none{suggestion(self.scheme, SCHEME_NAMES)}"
             )
@@ -188,11 +187,27 @@ class ProblemConfig(Config):
 
     if_present: bool = False  # left out where `data_root` has no folder of the cases
     cases: CasesConfig
-    trunk: TrunkConfig
+    networks: Name | None = None  # problem whose trained networks are used; None to train its own
+    trunk: TrunkConfig | None = None
     models: Models
-    training: TrainingSettings
+    training: TrainingSettings | None = None
     inference: InferenceSettings
     scoring: ScoringSettings
+
+    @model_validator(mode="after")
+    def _networks_come_from_one_place(self) -> "ProblemConfig":
+        stated = [name for name in ("trunk", "training") if getattr(self, name) is not None]
+        if self.networks is None and len(stated) < 2:
+            raise ValueError(
+                "trunk and training are needed to train networks; give both, or name the problem "
+                "whose `networks` are used"
+            )
+        if self.networks is not None and stated:
+            raise ValueError(
+                f"{' and '.join(stated)} would do nothing: the networks are those of the problem "
+                f"{self.networks!r}; leave them out"
+            )
+        return self
 
     @model_validator(mode="after")
     def _models_are_there(self) -> "ProblemConfig":
@@ -213,6 +228,32 @@ class MultiLevelActivationConfig(Config):
 
     seeds: Seeds
     problems: Annotated[Problems, Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _networks_are_trained(self) -> "MultiLevelActivationConfig":
+        for name, problem in self.problems.items():
+            if problem.networks is None:
+                continue
+            source = self.problems.get(problem.networks)
+            if source is None or source.networks is not None:
+                trained = [n for n, each in self.problems.items() if each.networks is None]
+                raise ValueError(
+                    f"{name}.networks is {problem.networks!r}, which trains none"
+                    f"{suggestion(problem.networks, trained)}"
+                )
+            for model, variant in problem.models.items():
+                theirs = source.models.get(model)
+                fewer = {"runs": variant.runs}
+                if (
+                    theirs is None
+                    or theirs.runs < variant.runs
+                    or theirs.model_copy(update=fewer) != variant
+                ):
+                    raise ValueError(
+                        f"{name}.models.{model} is not a model that {problem.networks!r} trains on "
+                        f"{variant.runs} seeds; repeat its settings, with at most as many runs"
+                    )
+        return self
 
     @model_validator(mode="after")
     def _seeds_suffice(self) -> "MultiLevelActivationConfig":

@@ -52,7 +52,8 @@ def draw_figures(
         problem = config.problems[name]
         pictures += draw_activation(name, problem, folder)
         own = [path for path in trained if path.parents[1].name == name]
-        pictures.append(draw_courses(name, read_runs(own, "validation.csv"), folder))
+        if own:  # others use the networks of another problem
+            pictures.append(draw_courses(name, problem, read_runs(own, "validation.csv"), folder))
         arrays = read_arrays(stage / SHOWN)
         pictures += draw_montage(name, problem, arrays, folder)
         pictures += draw_violation(name, problem, arrays, folder)
@@ -94,11 +95,14 @@ def draw_activation(name: str, problem: ProblemConfig, folder: Path) -> list[Pic
     ]
 
 
-def draw_courses(name: str, logs: Mapping[str, Sequence[ScalarLog]], folder: Path) -> Picture:
+def draw_courses(
+    name: str, problem: ProblemConfig, logs: Mapping[str, Sequence[ScalarLog]], folder: Path
+) -> Picture:
     """Draw Dice of fixed validation patches over iterations into `courses_<problem>.svg`.
 
     Args:
         name: of the problem.
+        problem: whose cases they are.
         logs: model -> log of each seed, with curves `dice_wt`, `dice_tc`, `dice_et`.
         folder: where to draw.
     """
@@ -121,7 +125,8 @@ def draw_courses(name: str, logs: Mapping[str, Sequence[ScalarLog]], folder: Pat
         file=f"courses_{name}.svg",
         title=f"How fast heads learn, {name}",
         caption="Dice over fixed patches of the validation cases together, one line for each seed. "
-        "Nothing is selected by it: the last iteration counts.",
+        "The last iteration counts, none is selected; the learning rates of the default run were "
+        f"chosen by these patches (decision 0016).{_noted(problem)}",
         alt=f"Line plots over iterations; last values: {'; '.join(ends)}.",
     )
 
@@ -153,14 +158,12 @@ def draw_montage(name: str, problem: ProblemConfig, arrays: Arrays, folder: Path
                 if case == cases[0]:
                     axes.set_title(column.replace("_", " "), fontsize=8)
             line[0].set_ylabel(case, fontsize=7)
-    note = problem.cases.note
     return [
         Picture(
             file=f"segmentations_{name}.png",
             title=f"Truth and predictions, {name}",
             caption="The axial slice with most core of test cases. Green is edema, orange the core "
-            "without enhancement, red the enhancing tumor."
-            + (f" {note.capitalize()}." if note else ""),
+            f"without enhancement, red the enhancing tumor.{_noted(problem)}",
             alt=f"Brain slices of {len(cases)} cases: FLAIR, T1ce, the true levels, and those of "
             f"{', '.join(models)}.",
         )
@@ -185,18 +188,22 @@ def draw_violation(
             drawn[_upright(mask)] = [*(int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)), 1.0]
             axes.imshow(drawn, interpolation="none")
         axes.set_axis_off()
-    note = problem.cases.note
     return [
         Picture(
             file=f"violation_{name}.png",
             title=f"Where the nesting is violated, {name}",
             caption=f"The slice in which most voxels do: {model}, {case}, over T1ce. Blue is core "
             f"outside of the whole tumor ({int(core.sum())} voxels), yellow enhancing tumor "
-            f"outside of the core ({int(enhancing.sum())})."
-            + (f" {note.capitalize()}." if note else ""),
+            f"outside of the core ({int(enhancing.sum())}).{_noted(problem)}",
             alt=f"Brain slice with {int(core.sum() + enhancing.sum())} marked voxels.",
         )
     ]
+
+
+def _noted(problem: ProblemConfig) -> str:
+    """Return what a caption says about the cases, as a further sentence."""
+    note = problem.cases.note
+    return f" {note.capitalize()}." if note else ""
 
 
 def _upright(slice_: NDArray[Any]) -> NDArray[Any]:

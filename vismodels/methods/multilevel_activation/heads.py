@@ -198,22 +198,29 @@ class SigmoidRegionsHead:
 class NestedSegmenter(nn.Module):
     """Any segmentation network with one of the heads: `NestedSegmenter(SegResNet(...), head)`.
 
-    The bias of the network's last convolution is set to `head.bias()`; its other weights stay, so
-    a network is wrapped before its trained weights are loaded.
+    A network that is still to be trained starts at background: the bias of its last convolution is
+    set to `head.bias()`, its other weights stay.
 
     Args:
         network: returns (B, head.channels, ...) of an image, without deep supervision.
         head: what to make of the logits.
         output: name of the part of `network` whose last convolution makes the logits, as in
             `network.named_modules()`; empty for the last one that was added to the network.
+        trained: whether the network has its weights already, as one that was loaded does: then all
+            of them stay, and `output` is not asked for.
 
     Raises:
-        ValueError: if there is no such convolution, it has no bias or another number of channels.
+        ValueError: if there is no such convolution, it has no bias or another number of channels;
+            not for a trained network.
     """
 
-    def __init__(self, network: nn.Module, head: Head, output: str = "") -> None:
+    def __init__(
+        self, network: nn.Module, head: Head, output: str = "", *, trained: bool = False
+    ) -> None:
         super().__init__()
         self.network, self.head = network, head
+        if trained:
+            return
         bias = _output_bias(network, head.channels, output)
         with torch.no_grad():
             bias.copy_(head.bias())

@@ -17,6 +17,7 @@ class PatchSource:
     """Draws patches around voxels of a level of the tumor, or around any voxel of the brain.
 
     The level is drawn evenly among those the case has: rare ones are seen as often as common ones.
+    A case smaller than a patch lies in the middle of background, as in `inference.predict_logits`.
 
     Args:
         cases: with levels.
@@ -25,7 +26,7 @@ class PatchSource:
         brain_share: of the patches around any voxel of the brain.
 
     Raises:
-        ValueError: if there is no case, one has no levels, or one is smaller than a patch.
+        ValueError: if there is no case, or one has no levels or no brain.
     """
 
     def __init__(
@@ -36,23 +37,27 @@ class PatchSource:
         brain_share: float = 0.25,
     ) -> None:
         if not cases:
-            raise ValueError("no case to draw patches from")
+            raise ValueError("no case to draw patches from; give at least one, with levels")
         self.size, self.jitter, self.brain_share = size, jitter, brain_share
         self.volumes: list[Patch] = []
         self.places: list[list[NDArray[np.int64]]] = []
         self.brains: list[NDArray[np.int64]] = []
         for case in cases:
-            shape = case.images.shape[1:]
             if case.levels is None:
-                raise ValueError(f"case {case.name!r} has no levels to learn from")
-            if any(edge < wanted for edge, wanted in zip(shape, size, strict=True)):
-                raise ValueError(f"case {case.name!r} is {shape}, smaller than a patch of {size}")
-            masks = [case.levels == level for level in range(1, LEVELS)]
+                raise ValueError(
+                    f"case {case.name!r} has no levels to learn from; leave it out, or read it "
+                    "with its labels"
+                )
+            if not case.brain.any():
+                raise ValueError(f"case {case.name!r} has no brain: all images are 0; leave it out")
+            images, levels = case.images, case.levels
+            if any(edge < wanted for edge, wanted in zip(levels.shape, size, strict=True)):
+                margins = _margins(levels.shape, size)
+                images, levels = np.pad(images, [(0, 0), *margins]), np.pad(levels, margins)
+            masks = [levels == level for level in range(1, LEVELS)]
             self.places.append([np.flatnonzero(mask) for mask in masks if mask.any()])
-            self.brains.append(np.flatnonzero(case.brain))
-            self.volumes.append(
-                (torch.from_numpy(case.images), torch.from_numpy(case.levels).long())
-            )
+            self.brains.append(np.flatnonzero((images != 0).any(axis=0)))
+            self.volumes.append((torch.from_numpy(images), torch.from_numpy(levels).long()))
 
     def draw(self, draws: torch.Generator) -> Patch:
         """Return one patch: images (4, d, h, w) float32 and levels (d, h, w) int64.
@@ -113,6 +118,12 @@ def fixed_patches(source: PatchSource, count: int, draws: torch.Generator) -> Pa
         images.contiguous(memory_format=torch.channels_last_3d),
         torch.stack([level for _, level in patches]),
     )
+
+
+def _margins(shape: Sequence[int], size: Sequence[int]) -> list[tuple[int, int]]:
+    """Return how much background goes before and after each axis, as MONAI's windows have it."""
+    lacking = [max(wanted - edge, 0) for edge, wanted in zip(shape, size, strict=True)]
+    return [(lack // 2, lack - lack // 2) for lack in lacking]
 
 
 def _below(bound: int, draws: torch.Generator) -> int:

@@ -25,6 +25,7 @@ from vismodels.methods.multilevel_activation.files import (
     read_segmentation,
 )
 from vismodels.methods.multilevel_activation.nesting import (
+    RimError,
     intersect,
     paint,
     region_masks,
@@ -184,16 +185,18 @@ def _record(
 
 
 def _with_rims(record: Score, folder: Path, cases: Sequence[BrainCase]) -> Score:
-    """Return the record with the rim error of the labels."""
-    shares = {}
-    for case in cases:
-        predicted = read_segmentation(folder / f"{case.name}{LABELS}").levels
-        rim = rim_error(predicted, _levels(case))
-        if rim.predicted:
-            shares[case.name] = rim.share
-    if not shares:  # no case has a core that was predicted
+    """Return the record with the rim error of the labels: of all voxels, and of each case."""
+    rims = {
+        case.name: rim_error(
+            read_segmentation(folder / f"{case.name}{LABELS}").levels, _levels(case)
+        )
+        for case in cases
+    }
+    pooled = RimError(*map(sum, zip(*rims.values(), strict=True)))
+    if not pooled.predicted:  # no case has a core that was predicted
         return record
-    return replace(record, values=[*record.values, mean_value(RIM_ERROR, shares)])
+    shares = {case: rim.share for case, rim in rims.items() if rim.predicted}
+    return replace(record, values=[*record.values, Value(RIM_ERROR, pooled.share, shares)])
 
 
 def _thresholds(
@@ -224,7 +227,10 @@ def _case_means(records: Sequence[Score], metric: str) -> dict[str, float]:
 
 def _levels(case: BrainCase) -> NDArray[np.uint8]:
     if case.levels is None:
-        raise ValueError(f"case {case.name!r} has no levels to score against")
+        raise ValueError(
+            f"case {case.name!r} has no levels to score against; leave it out of the test, or read "
+            "it with its labels"
+        )
     return case.levels
 
 

@@ -1,6 +1,8 @@
 """Segment whole test cases with a trained model, into NIfTI files that tell everything scored.
 
-Hu et al. (2018), arXiv 1810.09488. `<case>.nii.gz` has labels as BraTS has them; the masks of the
+Hu et al. (2018), arXiv 1810.09488. `<case>.nii.gz` has labels of the scheme that
+the case's own files have, on the grid the case was prepared on; `segment_files` returns to that of
+the scanner's files. The masks of the
 regions lie beside it as bits, since three independent masks need not be nested and labels are.
 """
 
@@ -13,11 +15,12 @@ from statistics import fmean
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from vismodels.data.brain_cases import BrainCase
-from vismodels.data.label_schemes import scheme_by_name
+from vismodels.data.label_schemes import LabelScheme, scheme_by_name
 from vismodels.methods.multilevel_activation.build import build_head
-from vismodels.methods.multilevel_activation.config import SegmentConfig
+from vismodels.methods.multilevel_activation.config import InferenceSettings, SegmentConfig
 from vismodels.methods.multilevel_activation.files import (
     LABELS,
     MASKS,
@@ -46,15 +49,34 @@ class Segmented:
     timings: dict[str, float] = field(default_factory=dict)
 
 
-def load_network(folder: Path, device: torch.device | str = "cpu") -> torch.nn.Module:
+def load_network(folder: Path | str, device: torch.device | str = "cpu") -> torch.nn.Module:
     """Return the network that the stage `train` stored in a folder.
 
     Raises:
         FileError: if the folder is damaged, or holds another kind of network.
     """
-    (seeds,) = load_trained([folder], NETWORKS, device).values()
+    (seeds,) = load_trained([Path(folder)], NETWORKS, device).values()
     (network,) = seeds.values()
     return network
+
+
+def case_logits(
+    network: torch.nn.Module,
+    case: BrainCase,
+    settings: InferenceSettings,
+    device: torch.device | str = "cpu",
+) -> Tensor:
+    """Return the logits of a case, (K, D, H, W) float32; see `inference.predict_logits`."""
+    return predict_logits(
+        network,
+        torch.from_numpy(case.images),
+        window=settings.window,
+        overlap=settings.overlap,
+        batch=settings.batch,
+        flips=settings.flips,
+        dtype=None if settings.dtype == "float32" else torch.bfloat16,
+        device=device,
+    )
 
 
 def segment(
@@ -77,34 +99,39 @@ def segment(
         name: of the model, in its record.
         seed: of its training.
         device: where to compute.
+
+    Raises:
+        ValueError: if neither the cases nor the settings name a label scheme.
     """
     settings, head = config.inference, build_head(config.variant.head)
-    scheme = scheme_by_name(settings.scheme)
     network.to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     found: dict[str, NDArray[np.bool_]] = {}
     seconds = []
     for case in cases:
         clock = time.process_time()
-        logits = predict_logits(
-            network,
-            torch.from_numpy(case.images),
-            window=settings.window,
-            overlap=settings.overlap,
-            batch=settings.batch,
-            flips=settings.flips,
-            dtype=None if settings.dtype == "float32" else torch.bfloat16,
-            device=device,
-        )
+        logits = case_logits(network, case, settings, device)
         regions = head.regions(logits[None])[0].numpy()
         levels = head.levels(logits[None])[0].numpy()
         seconds.append(time.process_time() - clock)
-        write_segmentation(folder / f"{case.name}{LABELS}", levels, case.affine, scheme)
+        write_segmentation(
+            folder / f"{case.name}{LABELS}", levels, case.affine, _scheme(settings.scheme, case)
+        )
         write_regions(folder / f"{case.name}{MASKS}", regions, case.affine)
         if isinstance(head, SigmoidRegionsHead):
             product = multiply(head.probabilities(logits[None])[0]).numpy()
             write_regions(folder / f"{case.name}{PRODUCT}", product, case.affine)
         found[case.name] = regions
     return Segmented(_score(config, name, seed, found), {"cpu_seconds_per_case": fmean(seconds)})
+
+
+def _scheme(stated: str | None, case: BrainCase) -> LabelScheme:
+    name = stated or case.scheme
+    if not name:
+        raise ValueError(
+            f"case {case.name!r} names no label scheme to write; set inference.scheme, e.g. to "
+            "'brats2023'"
+        )
+    return scheme_by_name(name)
 
 
 def _score(
