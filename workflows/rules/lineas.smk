@@ -104,6 +104,14 @@ rule lineas_compare:
         "../scripts/lineas_compare.py"
 
 
+SCENE_MODELS = [  # of further seeds, which are scored only
+    manifest
+    for manifest in expand(rules.scene_model.output.manifest, seed=SCENES.model_seeds)
+    if "scenes" in LINEAS_KINDS.values()
+    and manifest not in scene_inputs("scenes")["model"]
+]
+
+
 rule lineas_figures:
     input:
         models=[m for kind in LINEAS_KINDS.values() for m in scene_inputs(kind)["model"]],
@@ -133,6 +141,7 @@ report_on(
             for made in scene_inputs(kind).values()
             for manifest in made
         ),
+        *SCENE_MODELS,
         *rules.lineas_figures.input.learnt,
         *rules.lineas_figures.input.scored,
         *expand(rules.lineas_compare.output.manifest, problem=list(LINEAS.problems)),
