@@ -236,10 +236,13 @@ class PromptCounts(Config):
     test: PositiveInt = 128
 
 
+Strengths = Annotated[tuple[Annotated[float, Field(gt=0, le=1)], ...], Field(min_length=1)]
+
+
 class EvaluationConfig(Config):
     """How methods are compared."""
 
-    strengths: Annotated[tuple[Annotated[float, Field(gt=0, le=1)], ...], Field(min_length=1)]
+    strengths: Strengths
     batch_size: PositiveInt = 64  # images in one call; results do not depend on it
     folded: tuple[Name, ...] = ()  # arms whose maps are also folded into the weights
     inverted: tuple[Name, ...] = ()  # arms whose inverse maps are to bring the concept in
@@ -305,7 +308,10 @@ class LineasConfig(Config):
 
 
 class LearnConfig(Config):
-    """The stage `learn`: the settings of one arm, and its maps for all concepts and seeds."""
+    """The stage `learn`: the settings of one arm, and its maps for all concepts and seeds.
+
+    Of the evaluation it has what settings are chosen with: other figures make nothing stale.
+    """
 
     seeds: tuple[NonNegativeInt, ...]
     pipeline: PipelineConfig
@@ -313,7 +319,8 @@ class LearnConfig(Config):
     prompts: PromptCounts
     call: CallConfig
     arm: ArmConfig
-    evaluation: EvaluationConfig
+    strengths: Strengths
+    batch_size: PositiveInt
 
 
 class ScoreConfig(Config):
