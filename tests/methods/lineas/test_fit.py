@@ -9,7 +9,7 @@ from vismodels.methods.lineas import fit as fit_module
 from vismodels.methods.lineas.activations import pooled_activations
 from vismodels.methods.lineas.config import FitConfig, OptimizerConfig, SparsityConfig
 from vismodels.methods.lineas.fit import build_optimizer, fit, learning_rate, noise_seeds
-from vismodels.methods.lineas.layers import pipeline_modules
+from vismodels.methods.lineas.layers import pipeline_modules, select_layers
 from vismodels.methods.lineas.maps import Maps
 from vismodels.methods.lineas.steer import steer
 from vismodels.methods.lineas.trainable import TrainableMaps
@@ -195,6 +195,16 @@ def test_one_step_of_gradient_descent_by_hand(sd):
 
     gap = mean("target", TARGET) - mean("source", SOURCE)
     torch.testing.assert_close(maps["unet.conv_norm_out"].shift, 0.25 * 2 * gap)
+
+
+@pytest.mark.parametrize("name", ["sd", "sdxl"])
+def test_layers_may_be_chosen_by_type(name):
+    pipeline = build(name)
+    chosen = select_layers(pipeline, "unet.*", types=torch.nn.GroupNorm)
+    maps = fit(pipeline, SOURCE, TARGET, config(1, layers=chosen), call=call_of(name))
+    assert set(maps) == set(chosen)
+    norms = {type(pipeline_modules(pipeline).get_submodule(layer)) for layer in maps}
+    assert norms == {torch.nn.GroupNorm}
 
 
 def test_target_layers_may_be_others_than_the_steered_ones(sd):

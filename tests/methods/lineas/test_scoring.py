@@ -89,6 +89,7 @@ def test_the_values_are_those_of_the_evaluation_on_prompts_and_noise_of_the_seed
     for value in evaluation.areas(points):
         assert records[None].value(value.metric.name) == value
     assert records[None].value("map_support").value == 100.0
+    assert records[1.0].value("map_support").value == 100.0
     assert records[None].value("mapped_units").value == 12
 
 

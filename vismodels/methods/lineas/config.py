@@ -22,8 +22,9 @@ from vismodels.arms import Seeds, WithoutNulls, check_runs
 from vismodels.config import Config, suggestion
 from vismodels.methods.lineas.outside_concepts import CONCEPTS
 
-# Which positions of an activation a map moves: all, all by the shift of their mean, the last token.
-Mode = Literal["all", "avg", "last"]
+# Which positions of an activation a map moves: all, all by the shift of their mean, those of images
+# by the shift of their mean and all tokens (as AcT's code does), the last token.
+Mode = Literal["all", "avg", "image_avg", "last"]
 # How the positions of an activation become numbers per unit; see `pooling`.
 Pooling = Literal["mean", "mean_std", "min", "max", "median", "last", "all"]
 Reduction = Literal["mean", "sum"]

@@ -63,8 +63,10 @@ class _Run:
             condition={"concept": self.evaluation.about.concept, **condition},
         )
 
-    def at(self, variant: str, point: Point, settings: str = "") -> Score:
-        values = point.values(self.evaluation.reader.presence_metric)
+    def at(
+        self, variant: str, point: Point, settings: str = "", more: Sequence[Value] = ()
+    ) -> Score:
+        values = [*point.values(self.evaluation.reader.presence_metric), *more]
         named = {"settings": settings} if settings else {}
         return self.score(variant, values, strength=point.strength, **named)
 
@@ -138,19 +140,18 @@ def _mitigated(
     shown: dict[str, NDArray[Any]] | None,
 ) -> Iterator[Score]:
     """Yield the records of an arm: one for each strength, one for all of them."""
-    points = []
+    points, size = [], []
+    if isinstance(steering, Maps):
+        units = sum(each.units for each in steering.values())
+        size = [Value(MAP_SUPPORT, 100 * steering.support()), Value(MAPPED_UNITS, units)]
     for strength in sorted(run.config.evaluation.strengths):
         images = run.evaluation.images(steering, strength)
         point = run.evaluation.point_of(images, strength)
         points.append(point)
-        yield run.at(arm, point, settings)
+        yield run.at(arm, point, settings, size)
         if shown is not None and arm in run.config.evaluation.shown:
             shown |= _pictures(run.config, arm, strength, images)
-    values = run.evaluation.areas(points)
-    if isinstance(steering, Maps):
-        units = sum(each.units for each in steering.values())
-        values += [Value(MAP_SUPPORT, 100 * steering.support()), Value(MAPPED_UNITS, units)]
-    yield run.score(arm, values, settings=settings)
+    yield run.score(arm, [*run.evaluation.areas(points), *size], settings=settings)
 
 
 def _induced(
