@@ -104,7 +104,9 @@ rule lineas_compare:
         gpu=GPU,
         device=RUN_CONFIG.device,
     params:
-        **tracked("lineas_compare.py", problem_keys("lineas", (*LINEAS_PARTS, "arms", "evaluation"))),
+        **tracked(
+            "lineas_compare.py", problem_keys("lineas", (*LINEAS_PARTS, "arms", "evaluation"))
+        ),
         data_root=root_of(LINEAS_KINDS),
     script:
         "../scripts/lineas_compare.py"
@@ -113,8 +115,7 @@ rule lineas_compare:
 SCENE_MODELS = [  # of further seeds, which are scored only
     manifest
     for manifest in expand(rules.scene_model.output.manifest, seed=SCENES.model_seeds)
-    if "scenes" in LINEAS_KINDS.values()
-    and manifest not in scene_inputs("scenes")["model"]
+    if "scenes" in LINEAS_KINDS.values() and manifest not in scene_inputs("scenes")["model"]
 ]
 
 
