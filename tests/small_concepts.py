@@ -58,9 +58,12 @@ def stage_config(cls, **options):
         "pipeline": ScenesPipeline(kind="scenes"),
         "prompts": PromptCounts(source=4, target=4, validation=2, test=3),
         "call": CALL,
+        "strengths": (1.0, 0.5),
+        "batch_size": 2,
         "evaluation": EvaluationConfig(strengths=(1.0, 0.5), batch_size=2, shown_prompts=2),
     }
-    return cls(**(common | options))
+    of_stage = {name: value for name, value in common.items() if name in cls.model_fields}
+    return cls(**(of_stage | options))
 
 
 class Painter:

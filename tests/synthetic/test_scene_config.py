@@ -4,7 +4,12 @@ import sys
 import pytest
 
 from vismodels.config import ConfigError, parse_config
-from vismodels.synthetic.scene_config import JudgeConfig, SceneClassModelConfig, SceneModelConfig
+from vismodels.synthetic.scene_config import (
+    JudgeConfig,
+    SceneClassModelConfig,
+    SceneModelConfig,
+    ScenesConfig,
+)
 
 
 def test_the_defaults_are_the_measured_recipe():
@@ -12,7 +17,7 @@ def test_the_defaults_are_the_measured_recipe():
     assert config.scenes.jitter == 1
     assert config.scenes.corners == ("right",)
     assert (config.training.iterations, config.training.batch_size) == (1500, 32)
-    assert config.scoring.gate == 90
+    assert config.scoring.gate == 93
     assert parse_config(JudgeConfig, {}, "judge").scenes == config.scenes
     classes = parse_config(SceneClassModelConfig, {}, "classes")
     assert (classes.training.iterations, classes.scoring.steps) == (4000, (4, 20))
@@ -40,6 +45,8 @@ def test_the_harder_scenes_are_configuration_values():
         (SceneModelConfig, {"scoring": {"gate": 101}}, r"scoring\.gate"),
         (JudgeConfig, {"training": {"warmup": 500}}, r"warmup \(500\) must be below"),
         (JudgeConfig, {"training": {"batch_size": 1}}, r"training\.batch_size"),
+        (ScenesConfig, {"model_seeds": [0, 0]}, r"seeds must differ"),
+        (ScenesConfig, {"model_seeds": []}, r"model_seeds"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(model, section, message):

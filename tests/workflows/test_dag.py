@@ -45,6 +45,12 @@ def test_one_method_alone_can_be_run(here, project):
     assert not [rule for rule in plan if rule.startswith(("quantnas", "super_resolution"))]
 
 
+@pytest.mark.parametrize(("name", "trained"), [("default", 1), ("benchmark", 5)])
+def test_the_scene_model_is_trained_once_or_on_five_seeds(name, trained, here, project):
+    plan = here.planned(*overlay(project, name), "--config", "methods=[lineas]")
+    assert plan["scene_model"] == trained
+
+
 def test_every_finished_method_is_in_the_default(project):
     config = yaml.safe_load((project / "workflows/config/default.yaml").read_text())
     tables = {path.stem for path in (project / "workflows/tables").glob("*.yaml")}

@@ -8,7 +8,7 @@ LINEAS_MEMORY = 64000 if RUN_CONFIG.run == "paper" else 3000  # MB
 
 
 LINEAS_KINDS = {name: problem.pipeline.kind for name, problem in LINEAS.problems.items()}
-LINEAS_PARTS = ("pipeline", "prompts", "call", "evaluation")
+LINEAS_PARTS = ("pipeline", "prompts", "call")
 
 
 rule lineas_learn:
@@ -33,7 +33,13 @@ rule lineas_learn:
         **tracked(
             "lineas_learn.py",
             problem_keys(
-                "lineas", (*LINEAS_PARTS, "concepts"), arm="lineas.problems.{problem}.arms.{arm}"
+                "lineas",
+                (*LINEAS_PARTS, "concepts"),
+                arm="lineas.problems.{problem}.arms.{arm}",
+                **{
+                    part: f"lineas.problems.{{problem}}.evaluation.{part}"
+                    for part in ("strengths", "batch_size")
+                },
             ),
         ),
         data_root=root_of(LINEAS_KINDS),
@@ -66,7 +72,7 @@ rule lineas_score:
         gpu=GPU,
         device=RUN_CONFIG.device,
     params:
-        **tracked("lineas_score.py", problem_keys("lineas", (*LINEAS_PARTS, "arms"))),
+        **tracked("lineas_score.py", problem_keys("lineas", (*LINEAS_PARTS, "arms", "evaluation"))),
         data_root=root_of(LINEAS_KINDS),
     script:
         "../scripts/lineas_score.py"
@@ -98,10 +104,19 @@ rule lineas_compare:
         gpu=GPU,
         device=RUN_CONFIG.device,
     params:
-        **tracked("lineas_compare.py", problem_keys("lineas", (*LINEAS_PARTS, "arms"))),
+        **tracked(
+            "lineas_compare.py", problem_keys("lineas", (*LINEAS_PARTS, "arms", "evaluation"))
+        ),
         data_root=root_of(LINEAS_KINDS),
     script:
         "../scripts/lineas_compare.py"
+
+
+SCENE_MODELS = [  # of further seeds, which are scored only
+    manifest
+    for manifest in expand(rules.scene_model.output.manifest, seed=SCENES.model_seeds)
+    if "scenes" in LINEAS_KINDS.values() and manifest not in scene_inputs("scenes")["model"]
+]
 
 
 rule lineas_figures:
@@ -133,6 +148,7 @@ report_on(
             for made in scene_inputs(kind).values()
             for manifest in made
         ),
+        *SCENE_MODELS,
         *rules.lineas_figures.input.learnt,
         *rules.lineas_figures.input.scored,
         *expand(rules.lineas_compare.output.manifest, problem=list(LINEAS.problems)),

@@ -38,7 +38,7 @@ def test_maps_are_estimated_on_any_pipeline(name, dtype):
     assert maps.support() > 0.9
     assert {each.scale.dtype for each in maps.values()} == {torch.float32}
     assert (maps.about["method"], maps.about["prompts"]) == ("linear", [6, 5])
-    assert not [hook for hook in hooks_of(pipeline) if "lineas" in hook.__module__]
+    assert not [hook for hook in hooks_of(pipeline) if hook.__module__.startswith("vismodels.")]
 
 
 def test_at_once_every_layer_is_fitted_to_plain_activations(sd):
@@ -79,6 +79,16 @@ def test_masks_bound_what_is_moved(sd):
     assert_close(bounds["pooled"].high, pooled.amax(0))
     assert_close(bounds["positions"].low, everywhere.amin(0))
     assert_close(bounds["positions"].high, everywhere.amax(0))
+
+
+@pytest.mark.parametrize("name", PIPELINES)
+def test_a_negative_prompt_is_for_all_batches(name):
+    """Flux has a scale of its own for guidance."""
+    guided = {"true_cfg_scale": 4.0} if name == "flux" else {"guidance_scale": 4.0}
+    pipeline, settings = build(name), act(layers=NORMS[name][:1], batch_size=4)
+    call = call_of(name, negative_prompt="a star", **guided)
+    maps = fit_closed_form(pipeline, SOURCE, TARGET, settings, call=call)
+    assert maps.support() > 0.9
 
 
 def test_results_do_not_depend_on_the_batches(sd):

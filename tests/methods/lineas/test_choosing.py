@@ -4,7 +4,7 @@ import pytest
 from small_concepts import CALL, Painter, RedReader, about_star, asking, guidance, stage_config
 
 from vismodels.methods.lineas.choosing import choose
-from vismodels.methods.lineas.config import ArmConfig, EvaluationConfig, LearnConfig
+from vismodels.methods.lineas.config import ArmConfig, LearnConfig
 from vismodels.methods.lineas.learning import learn
 from vismodels.methods.lineas.prompting import NegativePrompt
 
@@ -16,7 +16,7 @@ def choose_from(prompts_of, method_of=None, grid=GRID, concepts=("star",)):
         LearnConfig,
         concepts=concepts,
         arm=ArmConfig(grid=grid),
-        evaluation=EvaluationConfig(strengths=(1.0,), batch_size=2),
+        strengths=(1.0,),
     )
     painter, reader = Painter(), RedReader()
 
@@ -43,6 +43,8 @@ def test_the_settings_with_the_largest_area_are_chosen_and_all_are_recorded():
     assert best == "all"
     found = {s.condition["settings"]: s.value("counterfactual_area").value for s in scores}
     assert found == pytest.approx({"half": area(0.5), "all": 1.0, "little": area(0.9)}, rel=1e-5)
+    chosen = {s.condition["settings"]: s.budget["chosen"] for s in scores}
+    assert chosen == {"half": "no", "all": "yes", "little": "no"}
     assert {(s.variant, s.seed, s.dataset["split"]) for s in scores} == {("words", 0, "validation")}
 
 

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from small_concepts import CALL, about_star, asking
@@ -15,7 +17,10 @@ from vismodels.results import Score, Value
 from vismodels.seeding import derive_seed
 
 CARD = {"card": "scenes", "split": "test", "items": 100}
-BOTH = asking("a red cube", "a blue cube", "a green ball", "a cube", "a ball")
+BOTH = [
+    replace(prompt, labels={**prompt.labels, "moon": 1})
+    for prompt in asking("a red cube", "a blue cube", "a green ball", "a cube", "a ball")
+]
 
 
 def record(variant, concept, values, seed=0, **condition):
@@ -74,15 +79,16 @@ class Counting:
     presence_metric = CONCEPT_PRESENCE
 
     def __init__(self, stars, moons):
-        self.counts = {"star": iter(stars), "moon": iter(moons)}
-        self.images = []
+        self.counts = {"star": iter([0, *stars]), "moon": iter(moons)}  # of the ideal, no star
+        self.images, self.labels = [], []
 
     def read(self, images, prompts, about):
         self.images.append(images)
+        self.labels += [prompt.labels for prompt in prompts]
         places = torch.arange(len(images))
         count = next(self.counts[about.concept])
         seen = places < count if about.concept == "star" else places >= len(images) - count
-        return Reading(100 * seen.float(), None, images.flatten(1))
+        return Reading(100 * seen.float(), 10.0 * (places + 1), images.flatten(1))
 
 
 @pytest.fixture
@@ -96,7 +102,7 @@ def scored_pair(pipeline, maps, reader):
         pipeline,
         reader,
         BOTH,
-        (about_star(), about_star(concept="moon")),
+        (about_star(), about_star(concept="moon", attribute="moon")),
         maps,
         arm="arm",
         seed=7,
@@ -123,7 +129,7 @@ def test_images_with_neither_concept_are_counted(sd, maps):
 
 def test_both_maps_act_in_order_on_the_same_noise(sd, maps):
     reader = Counting([0] * 4, [0] * 4)
-    scored_pair(sd, maps, reader)
+    scores = scored_pair(sd, maps, reader)
     first, second = maps
     seeds = [derive_seed(7, "lineas", "pair", "star+moon", number) for number in range(5)]
     texts = [prompt.text for prompt in BOTH]
@@ -131,7 +137,20 @@ def test_both_maps_act_in_order_on_the_same_noise(sd, maps):
         first.then(second)["unet.conv_norm_out"].shift,
         second.then(first)["unet.conv_norm_out"].shift,
     )
+    without = [prompt.without for prompt in BOTH]
+    ideal = generate(sd, without, seeds=seeds, batch_size=2, call=CALL.arguments())
+    assert torch.equal(reader.images.pop(0), ideal)
     for number, together in enumerate((None, first, second, first.then(second))):
         expected = generate(sd, texts, together, seeds=seeds, batch_size=2, call=CALL.arguments())
         for images in reader.images[2 * number : 2 * number + 2]:
             assert torch.equal(images, expected)
+        cosine = torch.cosine_similarity(expected.flatten(1), ideal.flatten(1)).mean().item()
+        found = scores[number].value("counterfactual_cosine").value
+        assert found == pytest.approx(cosine, abs=1e-4)
+
+
+def test_of_the_rest_only_attributes_of_neither_concept_are_read(sd, maps):
+    reader = Counting([0] * 4, [0] * 4)
+    scores = scored_pair(sd, maps, reader)
+    assert all(labels == {"shape": 0} for labels in reader.labels)  # neither star nor moon
+    assert {score.value("other_attributes").value for score in scores} == {30.0}

@@ -15,7 +15,7 @@ from vismodels.methods.lineas.layers import pipeline_modules
 from vismodels.methods.lineas.maps import AffineMap, Maps
 from vismodels.methods.lineas.pipelines import latents_of, seeded
 from vismodels.methods.lineas.steer import steer
-from vismodels.nn.hooks import capture
+from vismodels.nn.hooks import capture, edit
 
 
 def test_a_layer_that_returns_a_tuple_keeps_returning_it():
@@ -58,11 +58,20 @@ def test_the_first_text_encoder_can_be_steered(name):
 
 def test_no_weight_has_a_gradient_or_a_graph_after_a_fit():
     """Base weights were left requiring gradients, which costs their memory."""
-    sd = build("sd")
-    pipeline_modules(sd).requires_grad_(False)
-    fit(sd, SOURCE, TARGET, FitConfig(layers=("unet.conv_in",), iterations=1))
+    sd, wanting = build("sd"), []
+
+    def watch(module, output):
+        if torch.is_grad_enabled():
+            wanting.append(any(weight.requires_grad for weight in weights))
+        return output
+
     weights = list(pipeline_modules(sd).parameters())
-    assert not any(weight.requires_grad or weight.grad is not None for weight in weights)
+    weights[0].requires_grad_(False)
+    with edit(pipeline_modules(sd), {"unet": watch}):
+        fit(sd, SOURCE, TARGET, FitConfig(layers=("unet.conv_in",), iterations=2))
+    assert wanting == [False, False]  # in the passes that are learnt from
+    assert [weight.requires_grad for weight in weights] == [False, *[True] * (len(weights) - 1)]
+    assert all(weight.grad is None for weight in weights)
 
 
 def test_a_negative_strength_never_steers_forward():

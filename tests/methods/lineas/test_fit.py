@@ -9,7 +9,7 @@ from vismodels.methods.lineas import fit as fit_module
 from vismodels.methods.lineas.activations import pooled_activations
 from vismodels.methods.lineas.config import FitConfig, OptimizerConfig, SparsityConfig
 from vismodels.methods.lineas.fit import build_optimizer, fit, learning_rate, noise_seeds
-from vismodels.methods.lineas.layers import pipeline_modules
+from vismodels.methods.lineas.layers import pipeline_modules, select_layers
 from vismodels.methods.lineas.maps import Maps
 from vismodels.methods.lineas.steer import steer
 from vismodels.methods.lineas.trainable import TrainableMaps
@@ -36,7 +36,7 @@ def test_maps_are_learnt_on_any_pipeline(name, dtype, tmp_path):
     pipeline = build(name, dtype)
     modules = pipeline_modules(pipeline)
     modules.train()
-    weights, hooks, log = tensor_digest(modules), hooks_of(pipeline), ScalarLog()
+    weights, log = tensor_digest(modules), ScalarLog()
     maps = fit(
         pipeline, SOURCE, TARGET, config(2, layers=NORMS[name]), call=call_of(name, 2), log=log
     )
@@ -49,7 +49,7 @@ def test_maps_are_learnt_on_any_pipeline(name, dtype, tmp_path):
     assert tensor_digest(modules) == weights
     assert all(weight.requires_grad and weight.grad is None for weight in modules.parameters())
     assert all(module.training for module in modules.modules())
-    assert {hook for hook in hooks_of(pipeline) if "lineas" in hook.__module__} == set(hooks)
+    assert not [hook for hook in hooks_of(pipeline) if hook.__module__.startswith("vismodels.")]
     maps.save_pretrained(tmp_path)
     assert digest(Maps.from_pretrained(tmp_path)) == digest(maps)
 
@@ -197,6 +197,16 @@ def test_one_step_of_gradient_descent_by_hand(sd):
     torch.testing.assert_close(maps["unet.conv_norm_out"].shift, 0.25 * 2 * gap)
 
 
+@pytest.mark.parametrize("name", ["sd", "sdxl"])
+def test_layers_may_be_chosen_by_type(name):
+    pipeline = build(name)
+    chosen = select_layers(pipeline, "unet.*", types=torch.nn.GroupNorm)
+    maps = fit(pipeline, SOURCE, TARGET, config(1, layers=chosen), call=call_of(name))
+    assert set(maps) == set(chosen)
+    norms = {type(pipeline_modules(pipeline).get_submodule(layer)) for layer in maps}
+    assert norms == {torch.nn.GroupNorm}
+
+
 def test_target_layers_may_be_others_than_the_steered_ones(sd):
     settings = config(layers=("text_encoder.final_layer_norm",), target_layers=("unet.conv_out",))
     maps = fit(sd, SOURCE, TARGET, settings)
@@ -222,6 +232,82 @@ def test_the_gradient_of_the_last_step_gives_other_maps(sd):
         for gradient in ("full", "last")
     )
     assert digest(full) != digest(last)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("name", PIPELINES)
+def test_going_back_step_by_step_gives_the_gradients_of_the_whole_loss(
+    name, reduction, monkeypatch
+):
+    """The loss of all steps at once holds the graphs of all of them."""
+    settings = config(
+        layers=NORMS[name], batch_size=6, gradient="last", reduction=reduction, noise="shared"
+    )
+    pipeline, call = build(name), call_of(name, 3)
+    found = []
+
+    def kept(loss, maps):
+        found.append((loss.item(), [each.grad.clone() for each in maps.parameters()]))
+        raise KeyboardInterrupt
+
+    def at_once(pipeline, prompts, seeds, targets, config, call):
+        layers = tuple(dict.fromkeys(layer for layer, _ in targets))
+        recording = fit_module.run_and_record(
+            pipeline, layers, prompts, ["mean"], seeds=seeds, gradient="last", call=call
+        )
+        loss = transport_loss(recording.values["mean"], targets, config.reduction)
+        loss.backward()
+        return loss
+
+    monkeypatch.setattr(fit_module, "_backward", kept)
+    for loss_of in (fit_module._loss, at_once):
+        monkeypatch.setattr(fit_module, "_loss", loss_of)
+        with pytest.raises(KeyboardInterrupt):
+            fit(pipeline, SOURCE, TARGET, settings, call=call)
+    (loss, gradients), (expected, whole) = found
+    assert loss == pytest.approx(expected, rel=1e-5)
+    scale = max(each.abs().max() for each in whole)
+    for ours, theirs in zip(gradients, whole, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5 * scale.item())
+
+
+@pytest.mark.parametrize("name", PIPELINES)
+def test_the_gradient_of_the_last_step_needs_the_memory_of_one_step(name):
+    """Counted are the bytes that graphs hold at once."""
+
+    def most_held(steps, gradient):
+        held, most = 0, 0
+
+        class Kept:
+            def __init__(self, tensor):
+                nonlocal held, most
+                self.tensor = tensor.detach()  # without the graph, or they would hold each other
+                self.size = tensor.numel() * tensor.element_size()
+                held += self.size
+                most = max(most, held)
+
+            def __del__(self):
+                nonlocal held
+                held -= self.size
+
+        settings = config(1, layers=NORMS[name][:1], gradient=gradient)
+        with torch.autograd.graph.saved_tensors_hooks(Kept, lambda kept: kept.tensor):
+            fit(pipeline, SOURCE, TARGET, settings, call=call_of(name, steps))
+        return most
+
+    pipeline = build(name)
+    assert most_held(4, "last") < 1.1 * most_held(1, "last")
+    assert most_held(4, "full") > 3 * most_held(1, "full")
+
+
+def test_a_negative_prompt_is_for_all_batches_of_both_sides(sd):
+    maps = [
+        fit(sd, SOURCE, TARGET, config(2), call=call_of("sd", 2, guidance_scale=4.0, **negative))
+        for negative in ({}, {"negative_prompt": ""}, {"negative_prompt": "a star"})
+    ]
+    assert digest(maps[0]) == digest(maps[1]) != digest(maps[2])
+    with pytest.raises(ValueError, match=r"negative_prompt is one text for all .* got 6 for 5"):
+        fit(sd, SOURCE, TARGET, config(2), call=call_of("sd", negative_prompt=["a star"] * 6))
 
 
 @pytest.mark.parametrize("pooling", ["mean_std", "all", "max"])

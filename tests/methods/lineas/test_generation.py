@@ -51,6 +51,17 @@ def test_prompt_methods_change_the_call(sd):
     assert not torch.allclose(images(sd, negative, 1.0), plain)
 
 
+def test_negative_prompts_are_one_for_all_or_one_for_each(sd):
+    guided = call_of("sd", guidance_scale=4.0)
+    texts = [*TARGET[3:], "a star"]
+    each = images(sd, call={**guided, "negative_prompt": texts})
+    for index, text in enumerate(texts):
+        same = images(sd, call={**guided, "negative_prompt": text})
+        assert_close(each[index], same[index], atol=1e-5, rtol=0)
+    with pytest.raises(ValueError, match="got 2 for 3 prompts"):
+        images(sd, call={**guided, "negative_prompt": texts[:2]})
+
+
 def test_prompts_and_seeds_belong_together(sd):
     with pytest.raises(ValueError, match="got 2 and 3"):
         images(sd, seeds=[1, 2])

@@ -33,6 +33,13 @@ def test_avg_moves_the_mean_and_keeps_the_differences():
     assert moved.tolist() == [[[[3, 5]], [[8, 10]]]]  # means 2 -> 4 and 4 -> 9
 
 
+def test_image_avg_moves_the_mean_of_images_and_every_token():
+    image, tokens = torch.rand(2, 2, 3, 3), torch.rand(2, 3, 2)
+    for output, axis, same in ((image, 1, "avg"), (tokens, 2, "all")):
+        moved = transported(output, TWICE, axis, "image_avg")
+        assert torch.equal(moved, transported(output, TWICE, axis, same))
+
+
 def test_last_moves_the_last_token_only():
     tokens = torch.tensor([[[1.0, 1], [3, 3]]])
     assert transported(tokens, TWICE, 2, "last").tolist() == [[[1, 1], [6, 7]]]

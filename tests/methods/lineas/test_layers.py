@@ -6,12 +6,20 @@ from torch import nn
 
 from vismodels.methods.lineas.layers import (
     component_of,
+    denoisers,
     pipeline_modules,
     select_layers,
     split_layer,
     to_positions,
     unit_axis,
 )
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"), [("sd", ["unet"]), ("sdxl", ["unet"]), ("flux", ["transformer"])]
+)
+def test_the_denoiser_is_what_runs_in_every_step(name, expected):
+    assert denoisers(build(name)) == expected
 
 
 class Pipeline:

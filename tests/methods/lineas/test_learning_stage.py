@@ -1,3 +1,5 @@
+from itertools import count
+
 import pytest
 from small_concepts import CALL, EDIT, LAYERS, LINEAS, MEAN, RedReader, about_star, stage_config
 
@@ -97,17 +99,22 @@ def test_an_arm_of_words_learns_nothing_and_says_so(tmp_path):
     assert not learnt.timings
 
 
-def test_after_a_kill_nothing_is_learnt_twice_and_the_files_are_the_same(sd, tmp_path, counted):
+def test_after_a_kill_nothing_is_learnt_twice_and_the_files_are_the_same(
+    sd, tmp_path, counted, monkeypatch
+):
     def killed(concept, seed):
         if (concept, seed) == ("moon", 1):
             raise KeyboardInterrupt
         return prompts_of(concept, seed)
 
     scratch = tmp_path / "scratch"
+    monkeypatch.setattr(learning_stage.time, "process_time", count(0, 10).__next__)
     with pytest.raises(KeyboardInterrupt):
         learn_into(tmp_path / "killed", sd, LEARNT, killed, scratch)
     assert counted == [("star", 0), ("star", 1), ("moon", 0)]
+    monkeypatch.setattr(learning_stage.time, "process_time", count(0, 50).__next__)
     resumed = learn_into(tmp_path / "resumed", sd, LEARNT, scratch=scratch)
+    assert resumed.timings["cpu_seconds_per_concept"] == (3 * 10 + 50) / 4  # those before count
     assert counted == [("star", 0), ("star", 1), ("moon", 0), ("moon", 1)]
     whole = learn_into(tmp_path / "whole", sd, LEARNT, scratch=tmp_path / "other")
     assert resumed.scores == whole.scores

@@ -5,7 +5,7 @@ from torch import nn
 
 from vismodels.methods.lineas.layers import pipeline_modules, select_layers
 from vismodels.methods.lineas.maps import AffineMap, Maps
-from vismodels.methods.lineas.pipelines import latents_of, seeded
+from vismodels.methods.lineas.pipelines import call_of_batch, latents_of, seeded
 from vismodels.methods.lineas.steer import steer
 from vismodels.nn.hooks import edit
 
@@ -44,9 +44,12 @@ def test_the_latents_are_those_of_the_plain_call_to_the_bit(name, dtype, guided)
 def test_weights_that_want_gradients_change_rounding_only_and_get_none(name):
     pipeline = build(name)
     call = call_of(name, 2)
+    plain = plain_call(pipeline, call)
     latents = latents_of(pipeline, PROMPTS, generators=seeded([0, 1]), call=call)
-    torch.testing.assert_close(latents, plain_call(pipeline, call), atol=1e-4, rtol=0)
+    torch.testing.assert_close(latents, plain, atol=1e-4, rtol=0)
     assert not latents.requires_grad
+    without = latents_of(pipeline, PROMPTS, gradient=None, generators=seeded([0, 1]), call=call)
+    assert torch.equal(without, plain)  # where no gradient is wanted nothing is frozen
     assert all(weight.requires_grad for weight in pipeline_modules(pipeline).parameters())
 
 
@@ -132,6 +135,15 @@ def test_denoising_steps_are_told_and_the_bar_is_as_before(sd, capsys):
     del sd._progress_bar_config
     latents_of(sd, PROMPTS, call=call_of("sd"))
     assert not hasattr(sd, "_progress_bar_config")
+
+
+def test_texts_beside_the_prompts_are_one_for_all_or_one_for_each():
+    call = {"negative_prompt": "star", "prompt_2": ["a", "b", "c"], "num_inference_steps": 2}
+    expected = {"negative_prompt": ["star"] * 2, "prompt_2": ["c", "a"], "num_inference_steps": 2}
+    assert call_of_batch(call, [2, 0], 3) == expected
+    assert call_of_batch({"negative_prompt": None}, [0], 1) == {"negative_prompt": None}
+    with pytest.raises(ValueError, match=r"negative_prompt is one text .* got 2 for 3 prompts"):
+        call_of_batch({"negative_prompt": ["a", "b"]}, [0], 3)
 
 
 def test_a_pipeline_without_a_callback_is_refused():

@@ -5,8 +5,10 @@ from small_concepts import CALL, EDIT, RedReader, about_star, stage_config
 from small_pipelines import hooks_of
 
 from vismodels.checkpoint import tensor_digest
+from vismodels.methods.lineas import scoring
 from vismodels.methods.lineas.config import ArmConfig, EvaluationConfig, ScoreConfig
 from vismodels.methods.lineas.evaluation import Evaluation, inducing
+from vismodels.methods.lineas.folding import fold_
 from vismodels.methods.lineas.layers import pipeline_modules
 from vismodels.methods.lineas.learning import learn
 from vismodels.methods.lineas.scoring import score
@@ -87,6 +89,7 @@ def test_the_values_are_those_of_the_evaluation_on_prompts_and_noise_of_the_seed
     for value in evaluation.areas(points):
         assert records[None].value(value.metric.name) == value
     assert records[None].value("map_support").value == 100.0
+    assert records[1.0].value("map_support").value == 100.0
     assert records[None].value("mapped_units").value == 12
 
 
@@ -143,3 +146,33 @@ def test_folding_agrees_with_inserting_and_leaves_the_pipeline_as_it_was(sd, sco
         "cpu_seconds_per_image_maps_folded",
     }
     assert min(result.timings.values()) > 0
+
+
+def test_weights_are_restored_if_scoring_folded_maps_fails(sd, scored, monkeypatch):
+    before = tensor_digest(pipeline_modules(sd))
+
+    def failing(pipeline, maps):
+        fold_(pipeline, maps)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(scoring, "fold_", failing)
+    with pytest.raises(KeyboardInterrupt):
+        scored(folded=("maps",))
+    assert tensor_digest(pipeline_modules(sd)) == before
+
+
+def test_plain_hooked_and_folded_take_turns_after_a_warm_up(sd, scored, monkeypatch):
+    calls = []
+    images = Evaluation.images
+
+    def watched(self, method=None, strength=1.0):
+        folded = tensor_digest(pipeline_modules(sd)) != before
+        calls.append("folded" if folded else "hooked" if method else "plain")
+        return images(self, method, strength)
+
+    before = tensor_digest(pipeline_modules(sd))
+    monkeypatch.setattr(Evaluation, "images", watched)
+    scored(folded=("maps",))
+    first = calls.index("folded") - 3
+    turns = ["plain", "hooked", "folded"]
+    assert calls[first : first + 7] == ["plain", *turns, *reversed(turns)]

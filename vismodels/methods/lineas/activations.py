@@ -1,21 +1,23 @@
 """Pooled activations of a pipeline's layers, for each denoising step, one row for each prompt."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 from vismodels.methods.lineas.config import Gradient, Pooling
 from vismodels.methods.lineas.hooks import module_edits
 from vismodels.methods.lineas.layers import (
     component_of,
+    denoisers,
     pipeline_modules,
     to_positions,
     unit_axis,
 )
-from vismodels.methods.lineas.pipelines import latents_of, seeded
+from vismodels.methods.lineas.pipelines import call_of_batch, latents_of, seeded
 from vismodels.methods.lineas.pooling import pool
 from vismodels.nn.hooks import Edit, edit
 
@@ -46,6 +48,12 @@ class Recording:
         """Count a denoising step."""
         self._step += 1
         self._calls.clear()
+
+    def take(self) -> dict[Pooling, dict[LayerStep, Tensor]]:
+        """Return what was kept since this was called last, and let go of it."""
+        taken = self.values
+        self.values = {each: {} for each in taken}
+        return taken
 
     def begin_call(self, component: str, mask: Tensor | None) -> None:
         """Count a call of a component, whose tokens `mask` (B, tokens) tells from padding."""
@@ -129,6 +137,7 @@ def run_and_record(
     seeds: Sequence[int],
     gradient: Gradient | None,
     call: Mapping[str, Any],
+    on_step_end: Callable[[Recording], None] | None = None,
 ) -> Recording:
     """Return the recording of one call of the pipeline, with gradients if wanted.
 
@@ -139,18 +148,31 @@ def run_and_record(
         poolings: see `pooling`.
         seeds: of the noise, one for each prompt.
         gradient: see `pipelines.latents_of`.
-        call: further arguments of the pipeline.
+        call: further arguments of the pipeline, of this batch.
+        on_step_end: called with the recording after each denoising step. Whoever takes the values
+            of a step away (`Recording.take`) keeps one step's graph in memory only, since no
+            gradient leaves the denoiser then: for `last`.
 
     Raises:
         ValueError: if a layer did not run, or cannot be recorded.
     """
-    with record(pipeline, layers, len(prompts), poolings) as recording:
+    with ExitStack() as stack:
+        recording = stack.enter_context(record(pipeline, layers, len(prompts), poolings))
+        cut = dict.fromkeys(denoisers(pipeline), _without_gradient)
+        if on_step_end is not None and cut:
+            stack.enter_context(edit(pipeline_modules(pipeline), cut))
+
+        def end_step() -> None:
+            if on_step_end is not None:
+                on_step_end(recording)
+            recording.end_step()
+
         latents_of(
             pipeline,
             prompts,
             gradient=gradient,
             generators=seeded(seeds),
-            on_step_end=recording.end_step,
+            on_step_end=end_step,
             call=call,
         )
     idle = [layer for layer in layers if layer not in recording.units]
@@ -159,6 +181,11 @@ def run_and_record(
             f"these layers do not run when latents are generated: {', '.join(idle)}; leave them out"
         )
     return recording
+
+
+def _without_gradient(module: nn.Module, output: Any) -> Any:
+    """Return an output without its graph, which the pipeline would hold through the next step."""
+    return tree_map(lambda each: each.detach() if isinstance(each, Tensor) else each, output)
 
 
 def pooled_activations(
@@ -180,7 +207,7 @@ def pooled_activations(
         poolings: see `pooling`.
         seeds: of the noise, one for each prompt; neither they nor the rows depend on the batches.
         batch_size: prompts in one call.
-        call: further arguments of the pipeline.
+        call: further arguments of the pipeline; see `pipelines.call_of_batch`.
 
     Returns:
         Pooling -> layer and step -> (rows, columns), keys in the order the layers run; and
@@ -191,17 +218,18 @@ def pooled_activations(
     """
     if not prompts:
         raise ValueError("expected prompts, got none")
+    places = range(len(prompts))
     recordings = [
         run_and_record(
             pipeline,
             layers,
-            prompts[start : start + batch_size],
+            [prompts[index] for index in batch],
             poolings,
-            seeds=seeds[start : start + batch_size],
+            seeds=[seeds[index] for index in batch],
             gradient=None,
-            call=call,
+            call=call_of_batch(call, batch, len(prompts)),
         )
-        for start in range(0, len(prompts), batch_size)
+        for batch in (places[s : s + batch_size] for s in places[::batch_size])
     ]
     first = recordings[0]
     joined = {

@@ -1,6 +1,7 @@
 """Which settings of a method to score: those with the largest area on validation prompts."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from vismodels.data.prompts import ConceptPrompts
@@ -51,12 +52,12 @@ def choose(
             about,
             about.validation,
             seed=seed,
-            batch_size=config.evaluation.batch_size,
+            batch_size=config.batch_size,
             call=config.call.arguments(),
         )
         for settings in config.arm.grid:
             method = method_of(settings, concept, seed)
-            points = evaluation.curve(method, config.evaluation.strengths)
+            points = evaluation.curve(method, config.strengths)
             for value in evaluation.areas(points):
                 if value.value is not None:
                     areas[settings][value.metric][concept] = value.value
@@ -72,4 +73,5 @@ def choose(
         for settings, found in areas.items()
     ]
     best = max(scores, key=lambda score: score.value(COUNTERFACTUAL_AREA.name).value or 0.0)
-    return str(best.condition["settings"]), scores
+    told = [replace(each, budget={"chosen": "yes" if each is best else "no"}) for each in scores]
+    return str(best.condition["settings"]), told

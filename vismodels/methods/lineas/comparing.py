@@ -5,13 +5,17 @@ Rodriguez et al. (2025), "LinEAS", arXiv 2503.10679, Table 2 (means over concept
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
+
+from torch import Tensor
+from torch.nn.functional import cosine_similarity
 
 from vismodels.data.prompts import ConceptPrompt, ConceptPrompts
 from vismodels.methods.lineas.generation import generate
 from vismodels.methods.lineas.maps import Maps
 from vismodels.methods.lineas.readers import Reader
-from vismodels.metrics.steering import BOTH_REMOVED
+from vismodels.metrics.steering import BOTH_REMOVED, COUNTERFACTUAL_COSINE, OTHER_ATTRIBUTES
 from vismodels.results import Metric, Score, mean_value
 from vismodels.seeding import derive_seed
 
@@ -70,7 +74,11 @@ def score_pair(
     call: Mapping[str, Any],
     card: str,
 ) -> list[Score]:
-    """Return in how many images of both concepts neither is left: by no maps, one, the other, both.
+    """Return what is left of two concepts and of the rest: by no maps, one, the other, both.
+
+    One map alone cannot take both out. What tells is whether both together keep as much of the rest
+    as one does: the attributes that belong to neither concept, and how near the image is to that of
+    the prompt without both, of the same noise.
 
     Args:
         pipeline: of diffusers.
@@ -92,24 +100,50 @@ def score_pair(
         "second": maps[1],
         "both": maps[0].then(maps[1]),
     }
+    rest = _without_labels(prompts, abouts)
+
+    def paint(texts: list[str], together: Maps | None = None) -> Tensor:
+        return generate(pipeline, texts, together, seeds=seeds, batch_size=batch_size, call=call)
+
+    counterfactual = paint([prompt.without for prompt in prompts])
+    ideal = reader.read(counterfactual, rest, abouts[0]).features
     scores = []
     for name, together in acting.items():
-        texts = [prompt.text for prompt in prompts]
-        images = generate(pipeline, texts, together, seeds=seeds, batch_size=batch_size, call=call)
-        seen = [reader.read(images, prompts, about).presence for about in abouts]
-        gone = ((seen[0] == 0) & (seen[1] == 0)).float()
-        items = {f"{n:03d}": 100 * value for n, value in enumerate(gone.tolist())}
+        images = paint([prompt.text for prompt in prompts], together)
+        seen = [reader.read(images, rest, about) for about in abouts]
+        gone = ((seen[0].presence == 0) & (seen[1].presence == 0)).float()
+        columns: dict[Metric, Tensor | None] = {
+            BOTH_REMOVED: 100 * gone,
+            OTHER_ATTRIBUTES: seen[0].others,
+            COUNTERFACTUAL_COSINE: cosine_similarity(seen[0].features, ideal, dim=1),
+        }
+        values = [
+            mean_value(metric, {f"{n:03d}": round(v, 5) for n, v in enumerate(column.tolist())})
+            for metric, column in columns.items()
+            if column is not None
+        ]
         scores.append(
             Score(
                 stage=STAGE,
                 variant=f"{arm}_of_{name}",
                 seed=seed,
                 dataset={"card": card, "split": "test", "items": len(prompts)},
-                values=[mean_value(BOTH_REMOVED, items)],
+                values=values,
                 condition={"concepts": pair},
             )
         )
     return scores
+
+
+def _without_labels(
+    prompts: Sequence[ConceptPrompt], abouts: Sequence[ConceptPrompts]
+) -> list[ConceptPrompt]:
+    """Return prompts whose labels are those that belong to none of the concepts."""
+    concerned = {about.attribute for about in abouts}
+    return [
+        replace(prompt, labels={k: v for k, v in prompt.labels.items() if k not in concerned})
+        for prompt in prompts
+    ]
 
 
 def _name(score: Score) -> str:

@@ -22,8 +22,9 @@ from vismodels.arms import Seeds, WithoutNulls, check_runs
 from vismodels.config import Config, suggestion
 from vismodels.methods.lineas.outside_concepts import CONCEPTS
 
-# Which positions of an activation a map moves: all, all by the shift of their mean, the last token.
-Mode = Literal["all", "avg", "last"]
+# Which positions of an activation a map moves: all, all by the shift of their mean, those of images
+# by the shift of their mean and all tokens (as AcT's code does), the last token.
+Mode = Literal["all", "avg", "image_avg", "last"]
 # How the positions of an activation become numbers per unit; see `pooling`.
 Pooling = Literal["mean", "mean_std", "min", "max", "median", "last", "all"]
 Reduction = Literal["mean", "sum"]
@@ -236,10 +237,13 @@ class PromptCounts(Config):
     test: PositiveInt = 128
 
 
+Strengths = Annotated[tuple[Annotated[float, Field(gt=0, le=1)], ...], Field(min_length=1)]
+
+
 class EvaluationConfig(Config):
     """How methods are compared."""
 
-    strengths: Annotated[tuple[Annotated[float, Field(gt=0, le=1)], ...], Field(min_length=1)]
+    strengths: Strengths
     batch_size: PositiveInt = 64  # images in one call; results do not depend on it
     folded: tuple[Name, ...] = ()  # arms whose maps are also folded into the weights
     inverted: tuple[Name, ...] = ()  # arms whose inverse maps are to bring the concept in
@@ -305,7 +309,10 @@ class LineasConfig(Config):
 
 
 class LearnConfig(Config):
-    """The stage `learn`: the settings of one arm, and its maps for all concepts and seeds."""
+    """The stage `learn`: the settings of one arm, and its maps for all concepts and seeds.
+
+    Of the evaluation it has what settings are chosen with: other figures make nothing stale.
+    """
 
     seeds: tuple[NonNegativeInt, ...]
     pipeline: PipelineConfig
@@ -313,7 +320,8 @@ class LearnConfig(Config):
     prompts: PromptCounts
     call: CallConfig
     arm: ArmConfig
-    evaluation: EvaluationConfig
+    strengths: Strengths
+    batch_size: PositiveInt
 
 
 class ScoreConfig(Config):

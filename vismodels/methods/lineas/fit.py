@@ -12,10 +12,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vismodels.methods.lineas.activations import LayerStep, pooled_activations, run_and_record
+from vismodels.methods.lineas.activations import (
+    LayerStep,
+    Recording,
+    pooled_activations,
+    run_and_record,
+)
 from vismodels.methods.lineas.config import FitConfig, Noise, OptimizerConfig
 from vismodels.methods.lineas.layers import pipeline_modules, select_layers
 from vismodels.methods.lineas.maps import Maps
+from vismodels.methods.lineas.pipelines import call_of_batch
 from vismodels.methods.lineas.proximal import proximal_step_
 from vismodels.methods.lineas.steer import steer
 from vismodels.methods.lineas.trainable import TrainableMaps
@@ -51,7 +57,8 @@ def fit(
         target_prompts: where to; unpaired, of any number.
         config: layers, loss, optimizer, sparsity.
         seed: of the batches and the noise.
-        call: further arguments of the pipeline (`height`, `negative_prompt`); over `config.call`.
+        call: further arguments of the pipeline (`height`, `negative_prompt`, one text for all
+            prompts); over `config.call`.
         log: takes loss, support and learning rate of every iteration; empty.
         checkpoint_dir: scratch folder; an interrupted fit goes on from it bit by bit.
         checkpoint_every: iterations between checkpoints.
@@ -103,7 +110,8 @@ def fit(
             seeds = [paired[index] for index in batch] if config.noise == "shared" else drawn
             prompts = [source_prompts[index] for index in batch]
             with steer(pipeline, maps.maps()):
-                loss = _loss(pipeline, prompts, seeds, targets, config, call)
+                arguments = call_of_batch(call, batch, len(source_prompts))
+                loss = _loss(pipeline, prompts, seeds, targets, config, arguments)
                 _backward(loss, maps)
             if refit:
                 maps.freeze_zeros_()
@@ -181,6 +189,24 @@ def _loss(
     config: FitConfig,
     call: Mapping[str, Any],
 ) -> Tensor:
+    """Return the loss of a batch.
+
+    With the gradient of the last step alone, every step's part goes backward as soon as the step is
+    over, so that one step's graph is in memory; what is returned then has no graph left.
+    """
+    parts: list[Tensor] = []
+
+    def go_back(recording: Recording) -> None:
+        values = recording.take()[config.pooling]
+        if not values:
+            return
+        part = transport_loss(values, {key: targets[key] for key in values}, config.reduction)
+        if config.reduction == "mean":
+            part = part * (len(values) / len(targets))
+        if part.requires_grad:  # the graph of text encoders is every step's
+            part.backward(retain_graph=True)  # type: ignore[no-untyped-call]
+        parts.append(part.detach())
+
     recording = run_and_record(
         pipeline,
         tuple(dict.fromkeys(layer for layer, _ in targets)),
@@ -189,7 +215,10 @@ def _loss(
         seeds=seeds,
         gradient=config.gradient,
         call=call,
+        on_step_end=go_back if config.gradient == "last" else None,
     )
+    if config.gradient == "last":
+        return torch.stack(parts).sum()
     return transport_loss(recording.values[config.pooling], targets, config.reduction)
 
 

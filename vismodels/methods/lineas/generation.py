@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from vismodels.methods.lineas.maps import Maps
-from vismodels.methods.lineas.pipelines import seeded, without_progress_bar
+from vismodels.methods.lineas.pipelines import call_of_batch, seeded, without_progress_bar
 from vismodels.methods.lineas.prompting import PromptMethod
 from vismodels.methods.lineas.steer import steer
 
@@ -35,14 +35,15 @@ def generate(
         strength: of the method, from 0 to 1.
         seeds: one for each image.
         batch_size: images in one call.
-        call: further arguments of the pipeline.
+        call: further arguments of the pipeline; of texts beside the prompts (`negative_prompt`) one
+            for all, or a list of one for each.
 
     Returns:
         (B, 3, H, W), RGB in [0, 1], float32, on the CPU.
 
     Raises:
-        ValueError: if prompts and seeds differ in number or there are none, or for a strength
-            outside [0, 1].
+        ValueError: if prompts and seeds differ in number or there are none, for texts beside the
+            prompts of another number, or for a strength outside [0, 1].
     """
     if len(prompts) != len(seeds) or not prompts:
         raise ValueError(
@@ -52,13 +53,14 @@ def generate(
     steered = steer(pipeline, method, strength) if isinstance(method, Maps) else nullcontext()
     with steered, without_progress_bar(pipeline):
         for start in range(0, len(prompts), batch_size):
-            part = slice(start, start + batch_size)
-            arguments: Mapping[str, Any] = {"prompt": list(prompts[part])}
+            batch = range(len(prompts))[start : start + batch_size]
+            texts = [prompts[index] for index in batch]
+            arguments: Mapping[str, Any] = {"prompt": texts}
             if method is not None and not isinstance(method, Maps):
-                arguments = method(prompts[part], strength)
+                arguments = method(texts, strength)
             output = pipeline(
-                **{**(call or {}), **arguments},
-                generator=seeded(seeds[part]),
+                **{**call_of_batch(call or {}, batch, len(prompts)), **arguments},
+                generator=seeded([seeds[index] for index in batch]),
                 output_type="pt",
                 return_dict=False,
             )

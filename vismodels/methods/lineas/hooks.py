@@ -101,6 +101,8 @@ def transported(output: Tensor, each: AffineMap, axis: int, mode: Mode) -> Tenso
             f"it puts out {output.shape[axis]} units and its map has {each.units}; "
             "maps belong to the pipeline they were fitted on"
         )
+    if mode == "image_avg":
+        mode = "avg" if output.ndim > 3 else "all"
     values = output.to(torch.promote_types(output.dtype, each.scale.dtype)).movedim(axis, -1)
     match mode:
         case "all":

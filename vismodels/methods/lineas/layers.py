@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor, nn
 
 _SHOWN = 5
+_DENOISER = re.compile(r"(unet|transformer)(_\d+)?")
 _CHANNELS_FIRST = (
     nn.GroupNorm, nn.modules.batchnorm._NormBase, nn.modules.conv._ConvNd,
 )  # fmt: skip
@@ -28,6 +29,11 @@ def pipeline_modules(pipeline: Any) -> nn.ModuleDict:
     """
     parts = pipeline.components.items()
     return nn.ModuleDict({name: part for name, part in parts if isinstance(part, nn.Module)})
+
+
+def denoisers(pipeline: Any) -> list[str]:
+    """Return the components that run once in a denoising step, by the names diffusers gives."""
+    return [name for name in pipeline_modules(pipeline) if _DENOISER.fullmatch(name)]
 
 
 def split_layer(layer: str) -> tuple[str, int | None]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from vismodels.choices import write_choice
 from vismodels.data.prompts import ConceptPrompts
-from vismodels.files import atomic_folder
+from vismodels.files import atomic_folder, read_json, write_json
 from vismodels.methods.lineas.choosing import STAGE, choose
 from vismodels.methods.lineas.config import ArmConfig, LearnConfig
 from vismodels.methods.lineas.learning import learn
@@ -22,6 +22,7 @@ from vismodels.training.log import ScalarLog
 
 COURSES = "courses"  # folder of the curves of learning
 COURSE = "course.csv"  # one of them, beside maps in the scratch folder
+SECONDS = "seconds.json"  # of CPU to learn them, there too
 PromptsOf = Callable[[str, int], ConceptPrompts]  # concept, seed
 
 
@@ -74,8 +75,8 @@ def learn_arm(
             if len(log):
                 log.to_csv(folder / COURSES / f"{concept}_seed{seed}.csv")
             scores.append(_score(config, name, card, concept, seed, settings, maps, log))
-    seconds = learner.seconds.get(settings, [])
-    return LearntArm(scores, {"cpu_seconds_per_concept": fmean(seconds)} if seconds else {})
+    seconds = learner.seconds[settings].values()
+    return LearntArm(scores, {"cpu_seconds_per_concept": fmean(seconds)})
 
 
 class _Learner:
@@ -86,7 +87,7 @@ class _Learner:
     ) -> None:
         self.config, self.pipeline, self.prompts_of = config, pipeline, prompts_of
         self.folder = folder
-        self.seconds: dict[str, list[float]] = {}  # settings -> CPU seconds of each set of maps
+        self.seconds: dict[str, dict[str, float]] = {}  # settings -> maps -> CPU seconds
 
     def method(self, settings: str, concept: str, seed: int) -> Maps | PromptMethod:
         """Return maps, or a way with prompts."""
@@ -102,10 +103,12 @@ class _Learner:
             training = self.folder / settings / f"{concept}_seed{seed}"
             maps = self._learn(settings, concept, seed, log=log, checkpoint_dir=training)
             assert isinstance(maps, Maps)  # `has_maps` says so
-            self.seconds.setdefault(settings, []).append(time.process_time() - clock)
             with atomic_folder(kept) as temporary:
                 maps.save_pretrained(temporary)
                 log.to_csv(temporary / COURSE)
+                write_json(temporary / SECONDS, time.process_time() - clock)
+        of_maps = self.seconds.setdefault(settings, {})
+        of_maps[f"{concept}/seed{seed}"] = float(read_json(kept / SECONDS))
         return Maps.from_pretrained(kept), ScalarLog.read_csv(kept / COURSE)
 
     def _learn(self, settings: str, concept: str, seed: int, **scratch: Any) -> Maps | PromptMethod:

@@ -8,7 +8,7 @@ reaches a text encoder.
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -18,6 +18,10 @@ from vismodels.methods.lineas.config import Gradient
 from vismodels.methods.lineas.layers import pipeline_modules
 
 CALLBACK = "callback_on_step_end"
+# Texts that belong to a prompt: a call takes one for each.
+BESIDE_PROMPTS = (
+    "negative_prompt", "negative_prompt_2", "negative_prompt_3", "prompt_2", "prompt_3",
+)  # fmt: skip
 
 
 def latents_of(
@@ -31,9 +35,11 @@ def latents_of(
 ) -> Tensor:
     """Return the latents of `prompts`, as the plain call does, with gradients.
 
-    Gradients are those of what is inserted into the pipeline; its weights are frozen meanwhile. The
-    bits are those of the plain call of frozen weights; weights that want a gradient (they do after
-    `from_pretrained`) differ in rounding, since PyTorch then orders some matrix products otherwise.
+    Gradients are those of what is inserted into the pipeline; its weights are frozen meanwhile, so
+    that none is computed for them. Without gradients the bits are those of the plain call. With
+    them they are those of the plain call of frozen weights: PyTorch orders some matrix products
+    otherwise where a weight wants a gradient, as it does after `from_pretrained`, which differs in
+    rounding.
 
     Args:
         pipeline: of diffusers, with `callback_on_step_end`.
@@ -71,7 +77,7 @@ def latents_of(
     run = getattr(plain, "__wrapped__", plain)
     with (
         torch.set_grad_enabled(gradient is not None),
-        _frozen(pipeline),
+        nullcontext() if gradient is None else _frozen(pipeline),
         without_progress_bar(pipeline),
     ):
         output = run(
@@ -85,6 +91,36 @@ def latents_of(
         )
     latents: Tensor = output[0]
     return latents
+
+
+def call_of_batch(call: Mapping[str, Any], batch: Sequence[int], prompts: int) -> dict[str, Any]:
+    """Return the arguments of one batch, from those of all prompts.
+
+    Of texts that stand beside the prompts (`negative_prompt`, `prompt_2`) a string is for all of
+    them, a list has one for each.
+
+    Args:
+        call: keyword arguments of the pipeline.
+        batch: places of its prompts among all of them.
+        prompts: number of all of them.
+
+    Raises:
+        ValueError: for a list of another length than there are prompts.
+    """
+    arguments = dict(call)
+    for name in BESIDE_PROMPTS:
+        texts = arguments.get(name)
+        if texts is None:
+            continue
+        if isinstance(texts, str):
+            texts = [texts] * prompts
+        if len(texts) != prompts:
+            raise ValueError(
+                f"{name} is one text for all prompts or a list of one for each, got {len(texts)} "
+                f"for {prompts} prompts"
+            )
+        arguments[name] = [texts[index] for index in batch]
+    return arguments
 
 
 def seeded(seeds: Iterable[int]) -> list[torch.Generator]:

@@ -6,7 +6,9 @@ and induction by inverse maps.
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,7 @@ from vismodels.data.prompts import ConceptPrompts
 from vismodels.methods.lineas.config import MethodConfig, ScoreConfig
 from vismodels.methods.lineas.evaluation import Evaluation, Point, inducing
 from vismodels.methods.lineas.folding import fold_
+from vismodels.methods.lineas.layers import pipeline_modules
 from vismodels.methods.lineas.learning import learn
 from vismodels.methods.lineas.maps import Maps
 from vismodels.methods.lineas.prompting import PromptMethod
@@ -60,8 +63,10 @@ class _Run:
             condition={"concept": self.evaluation.about.concept, **condition},
         )
 
-    def at(self, variant: str, point: Point, settings: str = "") -> Score:
-        values = point.values(self.evaluation.reader.presence_metric)
+    def at(
+        self, variant: str, point: Point, settings: str = "", more: Sequence[Value] = ()
+    ) -> Score:
+        values = [*point.values(self.evaluation.reader.presence_metric), *more]
         named = {"settings": settings} if settings else {}
         return self.score(variant, values, strength=point.strength, **named)
 
@@ -91,7 +96,8 @@ def score(
     """
     scores: list[Score] = []
     shown: dict[str, NDArray[Any]] = {}
-    evaluations = []
+    folded: list[Score] = []
+    timings: dict[str, float] = {}
     for number, seed in enumerate(config.seeds[: max(arm.runs for arm in config.arms.values())]):
         about = prompts_of(seed)
         evaluation = Evaluation(
@@ -104,7 +110,6 @@ def score(
             call=config.call.arguments(),
         )
         run = _Run(config, evaluation, seed, card)
-        evaluations.append(evaluation)
         scores.append(run.at(UNSTEERED, evaluation.start()))
         scores.append(run.at(WITHOUT_WORDS, evaluation.ideal_point()))
         if number == 0:
@@ -117,7 +122,8 @@ def score(
                 steering = learnt[arm][seed] if arm in learnt else _of_prompts(run, about, method)
                 scores += _mitigated(run, arm, settings, steering, shown if number == 0 else None)
         scores += _induced(run, pipeline, reader, about, learnt)
-    folded, timings = _folded(config, pipeline, evaluations[0], learnt, card)
+        if number == 0:
+            folded, timings = _folded(run, pipeline, learnt)
     return Scored([*scores, *folded], shown, timings)
 
 
@@ -134,19 +140,18 @@ def _mitigated(
     shown: dict[str, NDArray[Any]] | None,
 ) -> Iterator[Score]:
     """Yield the records of an arm: one for each strength, one for all of them."""
-    points = []
+    points, size = [], []
+    if isinstance(steering, Maps):
+        units = sum(each.units for each in steering.values())
+        size = [Value(MAP_SUPPORT, 100 * steering.support()), Value(MAPPED_UNITS, units)]
     for strength in sorted(run.config.evaluation.strengths):
         images = run.evaluation.images(steering, strength)
         point = run.evaluation.point_of(images, strength)
         points.append(point)
-        yield run.at(arm, point, settings)
+        yield run.at(arm, point, settings, size)
         if shown is not None and arm in run.config.evaluation.shown:
             shown |= _pictures(run.config, arm, strength, images)
-    values = run.evaluation.areas(points)
-    if isinstance(steering, Maps):
-        units = sum(each.units for each in steering.values())
-        values += [Value(MAP_SUPPORT, 100 * steering.support()), Value(MAPPED_UNITS, units)]
-    yield run.score(arm, values, settings=settings)
+    yield run.score(arm, [*run.evaluation.areas(points), *size], settings=settings)
 
 
 def _induced(
@@ -173,46 +178,42 @@ def _induced(
             yield induced.at(f"{arm}_{INVERSE}", point)
 
 
-def _folded(
-    config: ScoreConfig, pipeline: Any, evaluation: Evaluation, learnt: Learnt, card: str
-) -> tuple[list[Score], dict[str, float]]:
-    """Return records of maps in the weights against inserted ones, and CPU seconds of an image."""
+def _folded(run: _Run, pipeline: Any, learnt: Learnt) -> tuple[list[Score], dict[str, float]]:
+    """Return records of maps in the weights against inserted ones, and CPU seconds of an image.
+
+    After a warm-up plain, hooked and folded pipelines take turns, there and back again.
+    """
     timings: dict[str, float] = {}
     scores = []
-    for arm in config.evaluation.folded:
-        seed = config.seeds[0]
-        maps = learnt[arm][seed]
-        kept = {
-            name: {key: value.clone() for key, value in part.state_dict().items()}
-            for name, part in pipeline.components.items()
-            if hasattr(part, "state_dict") and callable(getattr(part, "load_state_dict", None))
-        }
-        _timed(evaluation, None, timings, "cpu_seconds_per_image_plain")
-        hooked = _timed(evaluation, maps, timings, f"cpu_seconds_per_image_{arm}_hooked")
-        fold_(pipeline, maps)
-        folded = _timed(evaluation, None, timings, f"cpu_seconds_per_image_{arm}_folded")
-        for name, state in kept.items():
-            pipeline.components[name].load_state_dict(state)
-        scores.append(
-            Score(
-                stage=STAGE,
-                variant=arm,
-                seed=seed,
-                dataset={"card": card, "split": "test", "items": len(evaluation.prompts)},
-                values=[Value(FOLDED_DIFFERENCE, (folded - hooked).abs().max().item())],
-                condition={"concept": evaluation.about.concept, "folded": "yes"},
-            )
-        )
+    for arm in run.config.evaluation.folded:
+        maps = learnt[arm][run.seed]
+        acting: dict[str, Maps | None] = {"plain": None, f"{arm}_hooked": maps}
+        seconds: dict[str, list[float]] = {}
+        images = {"plain": run.evaluation.images()}  # the warm-up
+        for turn in ([*acting, f"{arm}_folded"], [f"{arm}_folded", *reversed(acting)]):
+            for name in turn:
+                weights = nullcontext() if name in acting else _in_the_weights(pipeline, maps)
+                with weights:
+                    started = time.process_time()
+                    images[name] = run.evaluation.images(acting.get(name))
+                    seconds.setdefault(name, []).append(time.process_time() - started)
+        for name, each in seconds.items():
+            timings[f"cpu_seconds_per_image_{name}"] = fmean(each) / len(images[name])
+        gap = (images[f"{arm}_folded"] - images[f"{arm}_hooked"]).abs().max().item()
+        scores.append(run.score(arm, [Value(FOLDED_DIFFERENCE, gap)], folded="yes"))
     return scores, timings
 
 
-def _timed(
-    evaluation: Evaluation, maps: Maps | None, timings: dict[str, float], name: str
-) -> Tensor:
-    started = time.process_time()
-    images = evaluation.images(maps)
-    timings[name] = (time.process_time() - started) / len(images)
-    return images
+@contextmanager
+def _in_the_weights(pipeline: Any, maps: Maps) -> Iterator[None]:
+    """Fold maps into the weights for the length of the block."""
+    modules = pipeline_modules(pipeline)
+    kept = {name: value.clone() for name, value in modules.state_dict().items()}
+    try:
+        fold_(pipeline, maps)
+        yield
+    finally:
+        modules.load_state_dict(kept)
 
 
 def _pictures(
