@@ -28,6 +28,7 @@ from vismodels.integrations.model_card import IMPORT
 from vismodels.methods.quest.calibration import calibrate_
 from vismodels.methods.quest.calibration_set import CalibrationSet
 from vismodels.methods.quest.config import (
+    PRESETS,
     ActivationQuantConfig,
     QuantizationSettings,
     WeightQuantConfig,
