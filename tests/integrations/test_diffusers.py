@@ -14,6 +14,7 @@ from diffusers.quantizers import auto
 from safetensors.torch import load_file, save_file
 from small_denoisers import build_dit, build_unet, calls_of, output_of
 from small_pipelines import build, call_of
+from small_scenes import CODE
 
 from vismodels.config import ConfigError
 from vismodels.integrations.diffusers import (
@@ -25,7 +26,9 @@ from vismodels.integrations.diffusers import (
 )
 from vismodels.integrations.model_card import IMPORT
 from vismodels.methods.quest.calibration import calibrate_
+from vismodels.methods.quest.calibration_set import CalibrationSet
 from vismodels.methods.quest.config import (
+    PRESETS,
     ActivationQuantConfig,
     QuantizationSettings,
     WeightQuantConfig,
@@ -36,6 +39,8 @@ from vismodels.methods.quest.quantize import enable_, quantize_, quantized_layer
 from vismodels.methods.quest.shortcuts import find_splits
 from vismodels.methods.quest.storage import file_bytes
 from vismodels.quantization.int8 import probe
+from vismodels.synthetic.scene_config import SceneModelConfig, SceneNetworkConfig
+from vismodels.synthetic.scene_pipeline import build_pipeline
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 EXTREMES = {  # take a tenth of the time of the search
@@ -88,6 +93,24 @@ def float_folder(tmp_path_factory):
 
 
 # --- saving and loading --------------------------------------------------------------------------
+
+
+def test_the_file_of_the_scene_models_denoiser_has_a_sixth_of_the_float_bytes(tmp_path):
+    network = SceneNetworkConfig(channels=(48, 64), norm_groups=16)  # of the default run
+    model = build_pipeline(SceneModelConfig(code=CODE, network=network), 0).unet
+    model.save_pretrained(tmp_path / "float")
+    sample = CalibrationSet(
+        {
+            "sample": torch.zeros(1, 12, 8, 8),
+            "timestep": torch.tensor([999]),
+            "encoder_hidden_states": torch.zeros(1, 24, 64),
+        }
+    )
+    splits = find_splits(model, **sample.arguments())
+    quantize_(model, PRESETS["w4a4"], splits)
+    pack_for_diffusers_(model)
+    model.save_pretrained(tmp_path / "packed")
+    assert file_bytes(tmp_path / "packed") < 0.16 * file_bytes(tmp_path / "float")
 
 
 def test_a_fresh_process_loads_networks_and_pipelines_bit_for_bit(saved, tmp_path):

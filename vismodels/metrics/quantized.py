@@ -2,6 +2,16 @@
 
 from vismodels.results import Metric
 
+SMALLEST_EXCESS = 0.01  # of the floor
+
+FRECHET_EXCESS = Metric(
+    "frechet_excess",
+    "Distance above the floor",
+    higher_is_better=False,
+    protocol="Frechet distance less that of the float model with other noise, at least a hundredth "
+    "of the latter: below it nothing can be told apart",
+    digits=3,
+)
 AGREEMENT = Metric(
     "float_agreement",
     "Same as float",
@@ -15,7 +25,7 @@ TUNED_SHARE = Metric(
     "tuned_share",
     "Tuned",
     unit="%",
-    protocol="parameters of the denoiser that finetuning moves, of all; the largest of its stages",
+    protocol="parameters of the denoiser that finetuning moves, of all; of its stages together",
     digits=1,
 )
 FILE_MB = Metric(
@@ -40,7 +50,7 @@ DENOISER_GBITOPS = Metric(
     unit="G",
     higher_is_better=False,
     protocol="MACs x weight bits x activation bits of one call of the denoiser for one image; "
-    "products of attention at the bits of activations and of the softmax",
+    "of attention queries by keys at the bits of activations, the softmax at its own",
     digits=2,
 )
 OUTPUT_ERROR = Metric(
@@ -52,3 +62,8 @@ OUTPUT_ERROR = Metric(
     "model's own trajectories of validation prompts, in percent of the float one's mean square",
     digits=2,
 )
+
+
+def above_floor(distance: float, floor: float) -> float:
+    """Return by how much a distance is above the floor, at least `SMALLEST_EXCESS` of the floor."""
+    return max(distance - floor, SMALLEST_EXCESS * floor)

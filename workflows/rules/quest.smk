@@ -4,7 +4,7 @@ from vismodels.methods.quest.workflow_config import QuestWorkflowConfig
 
 QUEST = settings("quest", QuestWorkflowConfig)
 QUEST_FOLDER = f"{RESULTS}/quest"
-QUEST_MEMORY = 64000 if RUN_CONFIG.run == "paper" else 3000  # MB
+QUEST_MEMORY = 96000 if RUN_CONFIG.run == "paper" else 3000  # MB
 
 
 QUEST_KINDS = {name: problem.denoiser.kind for name, problem in QUEST.problems.items()}

@@ -8,6 +8,7 @@ from script_tools import stage
 from vismodels.choices import write_choice
 from vismodels.data.array_files import write_arrays
 from vismodels.methods.quest.inspection import INSPECTED, inspect
+from vismodels.methods.quest.layer_sets import log_shares
 from vismodels.methods.quest.quantize_stage import (
     COURSES,
     arm_scores,
@@ -53,6 +54,10 @@ with stage(snakemake, QuantizeStageConfig) as s:
         for stage_name, log in courses(quantized).items():
             log.to_csv(s.folder / COURSES / f"{stage_name}_seed{seed}.csv")
         s.timings[f"cpu_seconds_seed{seed}"] = quantized.seconds
+        if tuning := config.arm.grid[settings].finetuning:
+            s.timings[f"cpu_seconds_tuning_seed{seed}"] = quantized.report.tuning_seconds
+            if number == 0:
+                log_shares(quantized.teacher, tuning.layers, name)
         scores += arm_scores(
             quantized, name=name, card=made.card, seed=seed, settings=settings, folder=folder
         )

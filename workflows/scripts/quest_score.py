@@ -4,7 +4,8 @@ from quantized_pipelines import ScoreStageConfig, load_denoiser, load_quantized
 from script_tools import stage
 
 from vismodels.data.array_files import write_arrays
-from vismodels.methods.quest.score_stage import SHOWN, score
+from vismodels.files import write_json
+from vismodels.methods.quest.score_stage import EXECUTION, SHOWN, execution_record, score
 from vismodels.problems import of_problem
 
 with stage(snakemake, ScoreStageConfig) as s:
@@ -26,5 +27,9 @@ with stage(snakemake, ScoreStageConfig) as s:
         card=made.card,
     )
     write_arrays(s.folder / SHOWN, scored.shown)
+    write_json(
+        s.folder / EXECUTION,
+        {name: execution_record(report) for name, report in scored.execution.items()},
+    )
     s.timings.update(scored.timings)
     s.write(of_problem(s.wildcards["problem"], scored.scores))

@@ -192,6 +192,17 @@ def test_a_layer_that_does_not_run_is_named_and_nothing_is_changed():
     assert all(each.observe is None for each in activation_quantizers(model).values())
 
 
+def test_a_range_without_end_is_refused_and_nothing_is_changed():
+    model = build_unet()
+    quantize_(model, settings("mse"))
+    before = {name: each.clone() for name, each in model.state_dict().items()}
+    calls = calls_of(model)
+    calls.inputs["sample"][1, 0, 0, 0] = float("inf")
+    with pytest.raises(ValueError, match=r"the activation of conv_in.* is not finite"):
+        calibrate_(model, calls)
+    assert all(torch.equal(each, before[name]) for name, each in model.state_dict().items())
+
+
 def test_a_float_network_is_refused():
     model = build_dit()
     with pytest.raises(ValueError, match="not quantized; call quantize_ first"):

@@ -75,6 +75,17 @@ def test_weights_stand_on_the_grid_of_their_quantizers():
     assert error_of(model, teacher, calls) < before
 
 
+@pytest.mark.parametrize("each", [31, 32])
+def test_few_samples_of_a_timestep_are_warned_of(each, caplog):
+    model = build_dit()
+    teacher, calls = copy.deepcopy(model), calls_of(model, (900, 100) * each)
+    quantize_(model, QuantizationSettings(split_shortcuts=False))
+    fit_in_closed_form_(model, teacher, calls, NEITHER)
+    messages = [record.getMessage() for record in caplog.records]
+    few = "31 samples of a timestep are few to fit weights to; take at least 32 prompts"
+    assert messages == ([few] if each == 31 else [])
+
+
 def test_time_groups_are_those_of_the_samples():
     model, teacher, calls = calibrated(time_groups=3)
     before = error_of(model, teacher, calls)

@@ -70,8 +70,8 @@ def test_a_pattern_that_is_no_regular_expression_is_refused():
         LayerSets(temporal=("(",), sensitive=())
 
 
-def test_layer_sets_have_their_three_names():
-    assert set(LAYER_SETS) == {"paper", "code", "wide"}
+def test_layer_sets_have_their_names():
+    assert set(LAYER_SETS) == {"paper", "code", "wide", "small"}
 
 
 # --- finetuning and recipes ----------------------------------------------------------------------
@@ -89,7 +89,7 @@ def test_stages_of_the_paper_and_of_its_code():
     first, second = FinetuningConfig(variant="code").stages
     assert (first.scale_rate, first.local, first.global_per_layer) == (1e-5, "mean", True)
     assert (second.scale_rate, second.local, second.global_per_layer) == (1e-4, "none", False)
-    assert (first.timesteps, second.timesteps) == ("sequential", "sequential")
+    assert (first.timesteps, second.timesteps) == ("sequential", "cycled")
 
 
 def test_what_is_set_stands_for_what_the_variant_says():
@@ -130,6 +130,8 @@ def test_recipes_have_their_variants_and_budgets():
         "full": "full",
     }
     assert {(each.iterations, each.layer_set) for each in variants.values()} == {(8, "wide")}
+    starts = {name: recipe(name) for name in ("tla", "tla_cma", "selective", "full")}
+    assert [each.closed_form is not None for each in starts.values()] == [False, False, True, True]
     assert recipe("rtn").quantization.activations.ranges == "minmax"
     assert recipe("mse", PRESETS["w4a8"]).quantization == PRESETS["w4a8"]
 

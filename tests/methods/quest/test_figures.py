@@ -5,10 +5,10 @@ from vismodels.choices import write_choice
 from vismodels.config import parse_config
 from vismodels.data.array_files import write_arrays
 from vismodels.figures import read_pictures, write_pictures
-from vismodels.files import FileError
+from vismodels.files import FileError, write_json
 from vismodels.methods.quest.figures import draw_figures
 from vismodels.methods.quest.inspection import INSPECTED
-from vismodels.methods.quest.score_stage import SHOWN
+from vismodels.methods.quest.score_stage import EXECUTION, SHOWN
 from vismodels.methods.quest.workflow_config import QuestWorkflowConfig
 from vismodels.metrics.generation import FRECHET_DISTANCE, FRECHET_FLOOR
 from vismodels.metrics.quantized import FILE_MB, OUTPUT_ERROR
@@ -82,6 +82,8 @@ def folders(tmp_path):
     scored.mkdir(parents=True)
     write_scores(scored / SCORES, scores)
     images = dict.fromkeys(("float", "other_noise", "tuned"), np.zeros((1, 4, 4, 3), np.uint8))
+    executed = {"executed": ["a", "b"], "kept_float": {}, "weight_bits_limited_to": {"a": 7}}
+    write_json(scored / EXECUTION, {"tuned": executed})
     write_arrays(scored / SHOWN, {"prompts": np.array(["a star"]), **images})
     return {"quantized": quantized, "scored": [scored]}
 
@@ -93,6 +95,7 @@ def test_all_pictures_are_drawn_in_reading_order(folders, tmp_path):
     assert all((tmp_path / file).stat().st_size > 1000 for file in FILES)
     assert "tuned, tla from 1.5 to 1.5; tuned, cma from 1.5" in pictures[-1].alt
     assert "conv_in (2 %), time (0.5 %)" in pictures[4].alt
+    assert "tuned: 2 layers on integers, 1 of them with weights of 7 bits." in pictures[2].caption
     assert "mse 3, tuned 3; 1 step" in pictures[1].alt  # arms as configured, not as given
 
 

@@ -17,10 +17,12 @@ from small_quantized import (
     score_config,
 )
 
+from vismodels.data.prompts import LabelledPrompt
 from vismodels.integrations.diffusers import pack_for_diffusers_
 from vismodels.methods.quest.images import calls, generate
+from vismodels.methods.quest.quantize import quantized_layers
 from vismodels.methods.quest.quantize_stage import quantize_arm
-from vismodels.methods.quest.score_stage import exchanged, score
+from vismodels.methods.quest.score_stage import exchanged, execution_record, heading, score
 from vismodels.methods.quest.storage import resident_bytes
 
 FOUR = recipe_of(4)
@@ -116,6 +118,8 @@ def test_other_noise_is_the_floor_and_occupies_nothing(floats):
     unet = load().unet
     assert values_of(result, "float")["resident_mb"] == resident_bytes(unet) / 1e6
     assert "frechet_floor" not in values_of(result, "twice")
+    assert "frechet_excess" not in other
+    assert values_of(result, "twice")["frechet_excess"] == 0.01 * other["frechet_floor"]
 
 
 def test_first_images_of_the_first_seed_are_shown_with_their_prompts(floats):
@@ -130,6 +134,11 @@ def test_first_images_of_the_first_seed_are_shown_with_their_prompts(floats):
     made = calls(prompts_of("test", 3, 0), SAMPLING, "test images", "same", seed=0)
     first = generate(load(), MeanJudge(), made).pixels[:2].permute(0, 2, 3, 1)
     assert np.abs(shown["float"] - 255.0 * first.numpy()).max() <= 0.5 + 1e-4
+
+
+def test_images_of_classes_are_headed_by_them():
+    assert heading(LabelledPrompt("", class_label=7)) == "class 7"
+    assert heading(LabelledPrompt("a red ball")) == "a red ball"
 
 
 def test_other_numbers_of_steps_are_scored_too():
@@ -179,5 +188,14 @@ def test_networks_read_from_files_paint_what_the_saved_ones_did(tmp_path):
         f"cpu_seconds_per_image{kind}_{name}"
         for name in ("float", "net_simulated", "net_int8")
         for kind in ("", "_alone")
-    ]
+    ] + ["cpu_seconds_saved_per_image_net_int8"]
+    saved = result.timings.pop("cpu_seconds_saved_per_image_net_int8")
     assert min(result.timings.values()) > 0
+    start = "cpu_seconds_per_image"
+    assert saved == result.timings[f"{start}_float"] - result.timings[f"{start}_net_int8"]
+    report = result.execution["net"]
+    assert report.speed_ratio > 0
+    record = execution_record(report)
+    assert sorted(record) == ["executed", "kept_float", "weight_bits_limited_to"]
+    layers = set(quantized_layers(made.denoiser))
+    assert {*record["executed"], *record["kept_float"]} == layers

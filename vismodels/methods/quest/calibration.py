@@ -28,7 +28,8 @@ def calibrate_(
     """Set the ranges of all activation quantizers, in each time group from its own samples.
 
     Timesteps of the groups are equally spaced among those of the calibration set; a sample belongs
-    to the nearest. Scales that go into weights change these, whose ranges are set anew then.
+    to the nearest. Scales that go into weights change these, whose ranges are set anew then: a
+    rounding that was learned before is lost.
 
     Args:
         model: quantized; changed in place, or not at all if an error is raised.
@@ -38,7 +39,7 @@ def calibrate_(
 
     Raises:
         ValueError: if the network is not quantized, for fewer timesteps than time groups, or if an
-            activation does not occur.
+            activation does not occur or is not finite.
     """
     state = time_groups_of(model)
     timesteps = _group_timesteps(calibration, state.settings.time_groups)
@@ -78,6 +79,15 @@ def _measured(
                 "layers; name the layers in skip"
             )
         ends = {each: seen.ends for each, seen in extremes.items() if seen.ends is not None}
+        broken = [
+            name for name, q in quantizers.items() if not torch.stack(ends[q]).isfinite().all()
+        ]
+        if broken:
+            raise ValueError(
+                f"the activation of {', '.join(broken[:5])} ({len(broken)} in all) is not finite, "
+                "so it has no range; look for overflows in the float network, or name the layers "
+                "in skip"
+            )
         searched = {
             each: Histogram(*own, bins=BINS if len(own[0]) == 1 else CHANNEL_BINS)
             for each, own in ends.items()

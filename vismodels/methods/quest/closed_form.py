@@ -8,6 +8,7 @@ Legend: n rows of inputs, O outputs, K inputs of an output (channels times kerne
 convolution.
 """
 
+import logging
 from dataclasses import dataclass
 
 import torch
@@ -25,6 +26,7 @@ from vismodels.nn.modes import evaluation_mode
 from vismodels.quantization.gptq import gptq
 from vismodels.quantization.least_squares import compensation
 
+USEFUL = 32  # samples of a timestep; fewer made images worse than no fit at all
 SPREAD = 2_654_435_761  # a large prime: multiples of it are spread evenly over rows
 
 
@@ -60,7 +62,8 @@ def fit_in_closed_form_(
         model: quantized and calibrated; changed in place.
         teacher: the float network, with modules of the same names.
         calibration: inputs of the float network. A few samples of many prompts are better than
-            many of a few: 128 of 32 prompts did well, 140 of 7 did harm.
+            many of a few: 128 of 32 prompts did well, 140 of 7 did harm. Fewer than 32 samples of
+            a timestep are warned of.
         config: which steps.
         batch_size: samples in a call.
 
@@ -70,6 +73,13 @@ def fit_in_closed_form_(
     Raises:
         ValueError: for a unit that does not run.
     """
+    each = len(calibration) // len(torch.unique(calibration.timesteps))
+    if each < USEFUL:
+        logging.getLogger(__name__).warning(
+            "%d samples of a timestep are few to fit weights to; take at least %d prompts",
+            each,
+            USEFUL,
+        )
     reports = []
     with evaluation_mode(model), enabled(model, weights=True, activations=True):
         for unit in find_units(model, calibration.select(torch.arange(1))):

@@ -9,11 +9,13 @@ from numpy.typing import NDArray
 from vismodels.choices import read_choice
 from vismodels.data.array_files import read_arrays
 from vismodels.figures import Picture
+from vismodels.files import read_json
 from vismodels.methods.quest.image_rows import draw_rows
 from vismodels.methods.quest.inside_figures import draw_courses, draw_histograms, draw_sensitivity
 from vismodels.methods.quest.inspection import HISTOGRAM, INSPECTED, SENSITIVITY
 from vismodels.methods.quest.quantize_stage import COURSES
 from vismodels.methods.quest.score_figures import draw_distances, draw_errors, draw_sizes
+from vismodels.methods.quest.score_stage import EXECUTION
 from vismodels.methods.quest.workflow_config import QuestProblem, QuestWorkflowConfig
 from vismodels.results import SCORES, read_scores
 from vismodels.training.log import ScalarLog
@@ -48,7 +50,7 @@ def draw_figures(
         pictures += [
             draw_rows(name, shown, stage, folder),
             draw_distances(name, list(arms), records, steps, folder),
-            draw_sizes(name, sizes, records, steps[0], folder),
+            draw_sizes(name, sizes, records, steps[0], folder, read_json(stage / EXECUTION)),
         ]
         if shown:
             pictures.append(draw_errors(name, {arm: sizes[arm] for arm in shown}, folder))

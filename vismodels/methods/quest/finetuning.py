@@ -5,9 +5,10 @@ sensitive ones, each with activation scales; everything else is frozen. All sele
 in one optimizer, and the whole network runs, not block by block. Ranges of weights stay.
 """
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import ceil
 from pathlib import Path
 
@@ -41,6 +42,8 @@ class StageReport:
         share: of the network's parameters that were tuned, 0 to 1.
         scales: activation scales that were trained.
         log: loss, its local and its global part, at every iteration.
+        layers: whose weights were tuned, or whose local errors counted.
+        seconds: of the processor, since the last start of a stage that was resumed.
     """
 
     name: str
@@ -48,6 +51,8 @@ class StageReport:
     share: float
     scales: int
     log: ScalarLog
+    layers: tuple[str, ...] = ()
+    seconds: float = field(default=0.0, compare=False)
 
 
 def finetune_(
@@ -150,6 +155,7 @@ def _run_stage(
     budget: _Budget,
     draws: torch.Generator,
 ) -> StageReport:
+    clock = time.process_time()
     with ExitStack() as stack:
         stack.enter_context(frozen(model))
         stack.enter_context(enabled(model, weights=True, activations=True))
@@ -176,7 +182,10 @@ def _run_stage(
             log=log,
         )
         count = sum(scale.numel() for scale in tuned.scales)
-    return StageReport(stage.name, budget.iterations, tuned.share, count, log)
+    seconds = time.process_time() - clock
+    return StageReport(
+        stage.name, budget.iterations, tuned.share, count, log, tuned.layers, seconds
+    )
 
 
 def _step(
@@ -219,13 +228,15 @@ def _batches(
     state: TrainState,
     draws: torch.Generator,
 ) -> Iterator[Tensor]:
-    """Yield places of samples, (B,): of all timesteps, or of one after another, from the last."""
+    """Yield places of samples, (B,): of all timesteps, or of one each time, from the last on."""
     values = torch.unique(timesteps).flip(0)
     each = ceil(budget.iterations / len(values))  # iterations of a timestep
     while True:
         places = torch.arange(len(timesteps))
         if stage.timesteps == "sequential":
             places = places[timesteps == values[state.iteration // each]]
+        elif stage.timesteps == "cycled":
+            places = places[timesteps == values[state.iteration % len(values)]]
         yield places[torch.randint(len(places), (budget.batch_size,), generator=draws)]
 
 

@@ -1,5 +1,6 @@
 """Layers by pattern, and what share of the parameters they hold."""
 
+import logging
 import re
 from collections.abc import Collection, Iterable
 
@@ -58,3 +59,19 @@ def shares(model: nn.Module, sets: LayerSets) -> dict[str, float]:
         "sensitive": parameter_share(model, sensitive),
         "both": parameter_share(model, {*temporal, *sensitive}),
     }
+
+
+def log_shares(model: nn.Module, sets: LayerSets, name: str) -> None:
+    """Log which layers are temporal and which sensitive, with their shares of the parameters.
+
+    Args:
+        model: a denoiser.
+        sets: patterns of its layers.
+        name: of what is tuned.
+    """
+    found = shares(model, sets)
+    log = logging.getLogger(__name__)
+    for kind, patterns in (("temporal", sets.temporal), ("sensitive", sets.sensitive)):
+        layers = ", ".join(select_layers(model, patterns))
+        log.info("%s, %s layers, %.1f %% of parameters: %s", name, kind, 100 * found[kind], layers)
+    log.info("%s, both, %.1f %% of parameters", name, 100 * found["both"])

@@ -2,8 +2,9 @@
 
 import copy
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,12 @@ from torch import nn
 from vismodels.cost.counters import count
 from vismodels.data.prompts import LabelledPrompt
 from vismodels.methods.quest.calibration_set import CalibrationSet, collect
-from vismodels.methods.quest.config import QuantizationSettings
 from vismodels.methods.quest.images import Images, Judge, calls, closeness, generate
 from vismodels.methods.quest.quantize import LayerReport
 from vismodels.methods.quest.recipes import RecipeReport, quantize_pipeline_
 from vismodels.methods.quest.storage import file_bytes
 from vismodels.methods.quest.workflow_config import QuantizeConfig
-from vismodels.metrics.generation import FRECHET_DISTANCE
+from vismodels.metrics.generation import IMAGE_MSE
 from vismodels.metrics.quantized import DENOISER_GBITOPS, FILE_MB, OUTPUT_ERROR, TUNED_SHARE
 from vismodels.results import Score, Value
 from vismodels.training.log import ScalarLog
@@ -81,7 +81,7 @@ def quantize_arm(
         checkpoint_dir=checkpoint_dir,
     )
     seconds = time.process_time() - clock
-    bits = bits_of(report.layers, recipe.quantization)
+    bits = bits_of(report.layers)
     return QuantizedArm(
         pipeline,
         model,
@@ -104,10 +104,11 @@ def choose(
     card: str,
     quantize: Callable[[str, int], QuantizedArm] | None = None,
 ) -> tuple[str, list[Score]]:
-    """Return the settings with the smallest distance on validation prompts, and their records.
+    """Return the settings with the smallest squared error of images, and their records.
 
-    The first seed decides; prompts and noise of the test play no part. One setting alone is taken
-    as it is.
+    Of validation prompts: the first seed decides; prompts and noise of the test play no part.
+    Frechet distances do not choose, since they say nothing below the floor of other noise. One
+    setting alone is taken as it is.
 
     Args:
         config: the arm and what it is tried on.
@@ -146,7 +147,7 @@ def choose(
                 condition={"settings": settings},
             )
         )
-    best = min(scores, key=lambda score: score.value(FRECHET_DISTANCE.name).value or 0.0)
+    best = min(scores, key=lambda score: score.value(IMAGE_MSE.name).value or 0.0)
     return str(best.condition["settings"]), scores
 
 
@@ -163,7 +164,6 @@ def arm_scores(
         settings: that were chosen.
         folder: where it was saved.
     """
-    shares = [100 * stage.share for stage in made.report.stages]
     common: dict[str, Any] = {"stage": STAGE, "variant": name, "seed": seed}
     return [
         Score(
@@ -171,7 +171,7 @@ def arm_scores(
             dataset={"card": card, "split": "train"},
             values=[
                 Value(FILE_MB, file_bytes(folder) / 1e6),
-                Value(TUNED_SHARE, max(shares, default=0.0)),
+                Value(TUNED_SHARE, 100 * made.report.tuned_share),
                 Value(DENOISER_GBITOPS, made.bitops / 1e9),
             ],
             budget={"iterations": made.report.iterations},
@@ -213,33 +213,39 @@ def output_errors(
     return {timestep: 100 * wrong / whole for timestep, (wrong, whole) in sorted(errors.items())}
 
 
-def bits_of(
-    layers: tuple[LayerReport, ...], settings: QuantizationSettings
-) -> dict[str, tuple[int, int]]:
-    """Return name of a module -> bits of its two factors, in the float network."""
-    found: dict[str, tuple[int, int]] = {}
+Bits = tuple[tuple[int, int], ...]  # of both factors of each product of a module
+
+
+def bits_of(layers: tuple[LayerReport, ...]) -> dict[str, Bits]:
+    """Return name of a module -> bits of both factors of its products, in the float network.
+
+    An attention has two: queries by keys, then the softmax by values.
+    """
+    found: dict[str, Bits] = {}
     for layer in layers:
+        own = layer.activation_bits
         if layer.weight_bits is not None:
-            found[layer.name] = (layer.weight_bits, layer.activation_bits or 32)
+            found[layer.name] = ((layer.weight_bits, own),)
         elif layer.softmax_bits is not None:
-            found[layer.name] = (settings.activations.bits, layer.softmax_bits)
+            found[layer.name] = ((own, own), (layer.softmax_bits, own))
     return found
 
 
-def bitops(model: nn.Module, inputs: CalibrationSet, bits: dict[str, tuple[int, int]]) -> int:
+def bitops(model: nn.Module, inputs: CalibrationSet, bits: Mapping[str, Bits]) -> int:
     """Return the BitOPs of one call of a float network for one sample.
 
     Args:
         model: the float network.
         inputs: of which the first sample is taken.
-        bits: module -> bits of both factors; 32 and 32 for others.
+        bits: module -> bits of both factors of its products, which have equally many operations;
+            32 and 32 for others.
     """
     call = inputs.select(torch.arange(1)).arguments(like=model)
-    runner = _WithArguments(model, call)
-    cost = count(
-        runner, bits_of=lambda name, module: bits.get(name.removeprefix("model."), (32, 32))
-    )
-    return cost.bitops
+    total = 0
+    for layer in count(_WithArguments(model, call)).layers:
+        products = bits.get(layer.name.removeprefix("model."), ((32, 32),))
+        total += layer.macs // len(products) * sum(prod(factors) for factors in products)
+    return total
 
 
 class _WithArguments(nn.Module):

@@ -13,6 +13,7 @@ from vismodels.methods.quest.calibration_set import CalibrationSet
 from vismodels.methods.quest.closed_form import FitReport, fit_in_closed_form_
 from vismodels.methods.quest.config import Recipe
 from vismodels.methods.quest.finetuning import StageReport, finetune_
+from vismodels.methods.quest.layer_sets import parameter_share
 from vismodels.methods.quest.objective import epsilon_weights
 from vismodels.methods.quest.quantize import LayerReport, quantize_
 from vismodels.methods.quest.reconstruction import UnitReport, reconstruct_
@@ -30,17 +31,24 @@ class RecipeReport:
         units: of a reconstruction.
         fits: of a closed form.
         stages: of a finetuning.
+        tuned_share: of the network's parameters, in all stages together, 0 to 1.
     """
 
     layers: tuple[LayerReport, ...]
     units: tuple[UnitReport, ...] = ()
     fits: tuple[FitReport, ...] = ()
     stages: tuple[StageReport, ...] = ()
+    tuned_share: float = 0.0
 
     @property
     def iterations(self) -> int:
         """Of the finetuning, all stages together."""
         return sum(stage.iterations for stage in self.stages)
+
+    @property
+    def tuning_seconds(self) -> float:
+        """Of the processor, for the finetuning alone."""
+        return sum(stage.seconds for stage in self.stages)
 
 
 def quantize_pipeline_(
@@ -84,6 +92,10 @@ def quantize_pipeline_(
         with evaluation_mode(model):
             splits = find_splits(model, **sample.arguments(like=model))
     report: dict[str, Any] = {"layers": quantize_(model, recipe.quantization, splits)}
+    # Scales that go into weights belong to what is rounded: they are known before it is.
+    folds = recipe.quantization.activations.granularity == "channel"
+    if folds or recipe.reconstruction is None:
+        calibrate_(model, calibration)
     if recipe.reconstruction is not None:
         report["units"] = reconstruct_(
             model,
@@ -93,7 +105,8 @@ def quantize_pipeline_(
             seed=seed,
             checkpoint_dir=_inside(folder, "reconstruction"),
         )
-    calibrate_(model, calibration, with_quantized_weights=recipe.reconstruction is not None)
+        if not folds:
+            calibrate_(model, calibration, with_quantized_weights=True)
     if recipe.closed_form is not None:
         report["fits"] = fit_in_closed_form_(model, teacher, calibration, recipe.closed_form)
     if recipe.finetuning is not None:
@@ -112,6 +125,7 @@ def quantize_pipeline_(
             sample_weights=weights,
             checkpoint_dir=_inside(folder, "finetuning"),
         )
+        report["tuned_share"] = _share(teacher, report["stages"])
     return RecipeReport(**report)
 
 
@@ -123,6 +137,12 @@ def remove_checkpoints(folder: Path | str) -> None:
     for each in sorted((p for p in Path(folder).rglob("*") if p.is_dir()), reverse=True):
         if not any(each.iterdir()):
             each.rmdir()
+
+
+def _share(model: nn.Module, stages: tuple[StageReport, ...]) -> float:
+    """Return the share of the parameters that at least one stage tuned."""
+    layers = {name for stage in stages for name in stage.layers}
+    return max(parameter_share(model, layers), *(stage.share for stage in stages))
 
 
 def _inside(folder: Path | None, name: str) -> Path | None:

@@ -1,8 +1,10 @@
 """How far quantized networks are from the float one: their images, and their outputs."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
+from types import MappingProxyType
 from typing import Any
 
 from vismodels.figures import COLOURS, Picture, draw_curves, figure_to
@@ -62,6 +64,7 @@ def draw_sizes(
     records: Sequence[Score],
     steps: int,
     folder: Path,
+    execution: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
 ) -> Picture:
     """Draw the distance of every arm's images over its file's size into `sizes_<problem>.svg`.
 
@@ -71,6 +74,8 @@ def draw_sizes(
         records: of the stage `score`.
         steps: number of sampling steps.
         folder: where to draw.
+        execution: arm -> what became of its layers on 8-bit kernels, as
+            `score_stage.execution_record` gives it.
     """
     file, told = f"sizes_{problem}.svg", []
     with figure_to(folder / file, 7.0, 1.6 + 0.2 * max(len(sizes), 9)) as figure:
@@ -100,7 +105,8 @@ def draw_sizes(
         title=f"Distance over size, {problem}",
         caption=f"Frechet distance to the float model's images at {_counted(steps)}, over the size "
         "of the denoiser's file as it is stored; means over seeds. Left and below is better. The "
-        "floor is that of other noise.",
+        "floor is that of other noise."
+        + "".join(f" On 8-bit kernels, {_executed(arm, own)}." for arm, own in execution.items()),
         alt=f"Scatter plot of file size and distance: {'; '.join(told)}; floor {floor:.3g}.",
     )
 
@@ -162,6 +168,15 @@ def values_of(
         if record.variant == variant
         and all(record.condition.get(name) == value for name, value in condition.items())
     ]
+
+
+def _executed(arm: str, record: Mapping[str, Any]) -> str:
+    """Return in words what became of an arm's layers."""
+    limited = Counter(record["weight_bits_limited_to"].values())
+    fewer = [f", {n} of them with weights of {bits} bits" for bits, n in sorted(limited.items())]
+    kept = f", {len(record['kept_float'])} stay float" if record["kept_float"] else ""
+    words = arm.replace("_", " ")
+    return f"{words}: {len(record['executed'])} layers on integers{''.join(fewer)}{kept}"
 
 
 def _counted(steps: int) -> str:

@@ -1,5 +1,6 @@
 """Score the images of all quantized networks against those of the float one, on test prompts."""
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,30 +13,34 @@ from numpy.typing import NDArray
 from torch import nn
 
 from vismodels.data.prompts import LabelledPrompt
-from vismodels.methods.quest.execute import execute_int8_
+from vismodels.methods.quest.calibration_set import collect
+from vismodels.methods.quest.execute import ExecutionReport, execute_int8_
 from vismodels.methods.quest.images import Images, Judge, calls, closeness, generate
 from vismodels.methods.quest.quantize_stage import PromptsOf
 from vismodels.methods.quest.storage import resident_bytes
 from vismodels.methods.quest.workflow_config import RESERVED, ScoreConfig
-from vismodels.metrics.generation import FRECHET_FLOOR, frechet_distance
-from vismodels.metrics.quantized import RESIDENT_MB
+from vismodels.metrics.generation import FRECHET_DISTANCE, FRECHET_FLOOR, frechet_distance
+from vismodels.metrics.quantized import FRECHET_EXCESS, RESIDENT_MB, above_floor
 from vismodels.results import Score, Value
 
 STAGE = "quest_score"
 SHOWN = "shown.npz"
+EXECUTION = "execution.json"
 FLOAT, OTHER_NOISE, PROMPTS = RESERVED
 TIMED = 20  # images, at most
 ALONE = 3  # of them are also made one at a time
+ROUNDS = 3  # calls of a denoiser that its speed is the median of
 Folders = Mapping[str, Mapping[int, Path]]  # arm -> seed -> folder of its denoiser
 
 
 @dataclass(frozen=True)
 class Scored:
-    """Records, pictures to show, CPU seconds of an image."""
+    """Records, pictures to show, CPU seconds of an image, what was executed on 8-bit kernels."""
 
     scores: list[Score]
     shown: dict[str, NDArray[Any]]
     timings: dict[str, float] = field(default_factory=dict)
+    execution: dict[str, ExecutionReport] = field(default_factory=dict)  # by arms
 
 
 def score(
@@ -76,11 +81,21 @@ def score(
             scores += _records(painter, painted, denoisers, card)
             if number == 0 and each == steps[0]:
                 first = prompts[: config.shown.images]
-                shown[PROMPTS] = np.array([prompt.text for prompt in first])
+                shown[PROMPTS] = np.array([heading(prompt) for prompt in first])
                 for name in (FLOAT, OTHER_NOISE, *config.shown.arms):
                     pixels = painted[name].pixels[: config.shown.images].permute(0, 2, 3, 1)
                     shown[name] = (pixels.numpy() * 255).round().clip(0, 255).astype(np.uint8)
-    return Scored(scores, shown, _timings(config, pipeline, load_denoiser, prompts_of, folders))
+    timings, execution = _executed(config, pipeline, load_denoiser, prompts_of, folders)
+    return Scored(scores, shown, timings, execution)
+
+
+def execution_record(report: ExecutionReport) -> dict[str, Any]:
+    """Return what became of the layers, without times, for a file."""
+    return {
+        "executed": list(report.executed),
+        "kept_float": dict(report.kept),
+        "weight_bits_limited_to": dict(report.limited),
+    }
 
 
 @dataclass(frozen=True)
@@ -128,14 +143,17 @@ def _records(
 ) -> list[Score]:
     """Return a record of every set of images, against the float ones of the same noise."""
     reference = painted[FLOAT]
+    floor = frechet_distance(
+        painted[OTHER_NOISE].reading.features.numpy(), reference.reading.features.numpy()
+    )
     scores = []
     for name, images in painted.items():
         values = closeness(images, reference, painter.prompts)
+        if name not in (FLOAT, OTHER_NOISE):
+            distance = next(v.value for v in values if v.metric == FRECHET_DISTANCE)
+            values.append(Value(FRECHET_EXCESS, above_floor(distance or 0.0, floor)))
         if name == OTHER_NOISE:
-            distance = frechet_distance(
-                images.reading.features.numpy(), reference.reading.features.numpy()
-            )
-            values.append(Value(FRECHET_FLOOR, distance))
+            values.append(Value(FRECHET_FLOOR, floor))
         else:
             own = getattr(painter.pipeline, painter.config.component)
             values.append(Value(RESIDENT_MB, resident_bytes(denoisers.get(name, own)) / 1e6))
@@ -152,16 +170,22 @@ def _records(
     return scores
 
 
-def _timings(
+def heading(prompt: LabelledPrompt) -> str:
+    """Return what stands above the images of a prompt: its text, or its class."""
+    return prompt.text if prompt.class_label is None else f"class {prompt.class_label}"
+
+
+def _executed(
     config: ScoreConfig,
     pipeline: Any,
     load_denoiser: Callable[[Path], nn.Module],
     prompts_of: PromptsOf,
     folders: Folders,
-) -> dict[str, float]:
-    """Return CPU seconds of an image: float, simulated, and executed on 8-bit kernels.
+) -> tuple[dict[str, float], dict[str, ExecutionReport]]:
+    """Return CPU seconds of an image, and what was executed on 8-bit kernels by which arm.
 
-    Images are made in batches, then one at a time.
+    Float, simulated, and executed; images are made in batches, then one at a time. Seconds saved
+    are negative where the kernels are not faster.
     """
     seed = config.seeds[0]
     sampling = config.sampling
@@ -181,11 +205,22 @@ def _timings(
             found[f"cpu_seconds_per_image{kind}_{name}"] = seconds
         return found
 
-    timings = measure("float")
+    timings, execution = measure("float"), {}
+    if not config.shown.executed:
+        return timings, execution
+    (call, *_) = calls(prompts, sampling, "timed", seed=seed)
+    example = collect(
+        pipeline, [{**call, "output_type": "latent"}], component=config.component, kept_steps=1
+    )
     for arm in config.shown.executed:
         denoiser = load_denoiser(folders[arm][seed])
         with exchanged(pipeline, config.component, denoiser):
             timings |= measure(f"{arm}_simulated")
-            execute_int8_(denoiser)
+            report = execute_int8_(denoiser, example.arguments(like=denoiser), ROUNDS)
             timings |= measure(f"{arm}_int8")
-    return timings
+        start = "cpu_seconds_per_image_"
+        saved = timings[f"{start}float"] - timings[f"{start}{arm}_int8"]
+        timings[f"cpu_seconds_saved_per_image_{arm}_int8"] = saved
+        execution[arm] = report
+        logging.getLogger(__name__).info("%s on 8-bit kernels: %s", arm, report)
+    return timings, execution

@@ -9,6 +9,7 @@ from torch import nn
 from vismodels.methods.quest.config import LayerSets, TuningStage
 from vismodels.methods.quest.layer_sets import fitting, layer_names, parameter_share, select_layers
 from vismodels.methods.quest.quantize import activation_quantizers, quantized_layers
+from vismodels.methods.quest.quantizers import ActivationQuantizer
 
 SCALES = ("scale", "log_factor")  # parameters of quantizers, which are no parameters of a network
 
@@ -57,13 +58,7 @@ def select_tuned(model: nn.Module, stage: TuningStage, sets: LayerSets) -> Itera
             for name, parameter in model.get_submodule(layer).named_parameters(recurse=False)
         ]
         share = parameter_share(model, layers)
-    temporal = fitting(layer_names(model), sets.temporal)
-    quantizers = [
-        quantizer
-        for name, quantizer in activation_quantizers(model).items()
-        if stage.scales == "all"
-        or (stage.scales == "own") == any(name.startswith(f"{layer}.") for layer in temporal)
-    ]
+    quantizers = _quantizers(model, stage, sets)
     if stage.relative_scales:
         scales = [quantizer.relative_() for quantizer in quantizers]
     else:
@@ -83,6 +78,17 @@ def select_tuned(model: nn.Module, stage: TuningStage, sets: LayerSets) -> Itera
     finally:
         for quantizer in quantizers:
             quantizer.absolute_()
+
+
+def _quantizers(model: nn.Module, stage: TuningStage, sets: LayerSets) -> list[ActivationQuantizer]:
+    patterns = sets.temporal if stage.scales == "own" else (*sets.temporal, *sets.untouched)
+    named = fitting(layer_names(model), patterns)
+    return [
+        quantizer
+        for name, quantizer in activation_quantizers(model).items()
+        if stage.scales == "all"
+        or (stage.scales == "own") == any(name.startswith(f"{layer}.") for layer in named)
+    ]
 
 
 def _layers(model: nn.Module, stage: TuningStage, sets: LayerSets) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """What enters a unit of a network, and what leaves it, over a calibration set.
 
-The network runs no further than the unit. Inputs are kept on the CPU as calls: the unit alone can
-be run again with them.
+The network runs no further than the unit. Inputs are kept on the CPU as calls, the large ones in a
+file: the unit alone can be run again with them.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +15,7 @@ from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
 from vismodels.methods.quest.calibration_set import CalibrationSet
 from vismodels.methods.quest.quantize import activation_quantizers
+from vismodels.methods.quest.sample_store import SampleStore
 from vismodels.methods.quest.time_groups import time_groups_of
 from vismodels.nn.modes import evaluation_mode
 
@@ -56,13 +57,23 @@ def calls_of(
     model: nn.Module, unit: str, calibration: CalibrationSet, batch_size: int = 32
 ) -> Calls:
     """Return the calls of a unit; if the network calls it several times at once, the first ones."""
-    batches: list[list[Any]] = []
+    kept: list[Any] = []
     structures: list[TreeSpec] = []
+    first = min(len(calibration), batch_size)
+
+    def keep(leaf: Any) -> Any:
+        if _has_samples(leaf, first):
+            return SampleStore(len(calibration))
+        return leaf.cpu() if isinstance(leaf, Tensor) else leaf
 
     def hook(module: nn.Module, args: Any, kwargs: Any) -> None:
         leaves, structure = tree_flatten((args, kwargs))
-        batches.append([leaf.cpu() if isinstance(leaf, Tensor) else leaf for leaf in leaves])
-        structures.append(structure)
+        if not structures:
+            structures.append(structure)
+            kept.extend(map(keep, leaves))
+        for store, leaf in zip(kept, leaves, strict=True):
+            if isinstance(store, SampleStore):
+                store.add(leaf)
         raise _Reached
 
     handle = model.get_submodule(unit).register_forward_pre_hook(hook, with_kwargs=True)
@@ -70,11 +81,7 @@ def calls_of(
         _run(model, calibration, batch_size)
     finally:
         handle.remove()
-    count = min(len(calibration), batch_size)
-    leaves = tuple(
-        torch.cat(same) if _has_samples(same[0], count) else same[0]
-        for same in zip(*batches, strict=True)
-    )
+    leaves = tuple(each.values if isinstance(each, SampleStore) else each for each in kept)
     return Calls(leaves, structures[0], len(calibration))
 
 
@@ -83,9 +90,9 @@ def outputs_of(
     model: nn.Module, unit: str, calibration: CalibrationSet, batch_size: int = 32
 ) -> Tensor:
     """Return what a unit puts out, (N, ...), on the CPU."""
-    outputs: list[Tensor] = []
-    watch_outputs(model, unit, [unit], calibration, batch_size, lambda _, y: outputs.append(y))
-    return torch.cat([each.cpu() for each in outputs])
+    outputs = SampleStore(len(calibration))
+    watch_outputs(model, unit, [unit], calibration, batch_size, lambda _, y: outputs.add(y))
+    return outputs.values
 
 
 @torch.no_grad()
