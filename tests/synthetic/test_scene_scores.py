@@ -16,5 +16,10 @@ def test_a_bound_is_checked_where_attributes_were_read():
     assert [[gate.passed for gate in each] for each in gates] == [[], [False], [True]]
 
 
+def test_a_gate_bears_the_name_of_its_stage():
+    *_, checked = with_gate(90.0, SCORES)
+    assert [gate.name for gate in checked.gates] == ["lowest_accuracy of scene_model"]
+
+
 def test_without_a_bound_there_is_no_gate():
     assert with_gate(None, SCORES) == SCORES

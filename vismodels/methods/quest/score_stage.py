@@ -205,7 +205,7 @@ def _executed(
             found[f"cpu_seconds_per_image{kind}_{name}"] = seconds
         return found
 
-    timings, execution = measure("float"), {}
+    timings, execution = measure("float"), dict[str, ExecutionReport]()
     if not config.shown.executed:
         return timings, execution
     (call, *_) = calls(prompts, sampling, "timed", seed=seed)
