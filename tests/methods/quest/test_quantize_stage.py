@@ -213,6 +213,7 @@ class AroundAttention(nn.Module):
     def __init__(self):
         super().__init__()
         self.attention = Attending()
+        self.somewhere = nn.Parameter(torch.zeros(1))  # tells the device
 
     def forward(self, sample, timestep):
         return self.attention(sample)
