@@ -94,6 +94,17 @@ def photographs(sets):
     return collect(rules.data_photographs.output.manifest, card=sets)
 
 
+def segmented_by(problems):
+    """Return an input function: the network that segments, of this problem or of the one it names."""
+
+    def network(wildcards):
+        problem = problems[wildcards.problem].networks or wildcards.problem
+        trained = rules.multilevel_train.output.manifest
+        return expand(trained, problem=problem, model=wildcards.model, seed=wildcards.seed)[0]
+
+    return network
+
+
 def page_set(name):
     """Return the manifest of a set of pages: rendered, labelled by an OCR engine, or of scans."""
     if name in PAGE_SETS:

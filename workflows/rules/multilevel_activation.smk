@@ -43,17 +43,10 @@ rule multilevel_train:
         "../scripts/multilevel_train.py"
 
 
-def ml_network(wildcards):
-    """Return the manifest of the network that segments: of this problem, or of the one it names."""
-    problem = ML.problems[wildcards.problem].networks or wildcards.problem
-    trained = rules.multilevel_train.output.manifest
-    return expand(trained, problem=problem, model=wildcards.model, seed=wildcards.seed)[0]
-
-
 rule multilevel_segment:
     input:
         cases=lambda wildcards: brains(ML.problems[wildcards.problem].cases.card),
-        model=ml_network,
+        model=segmented_by(ML.problems),
     output:
         manifest=f"{ML_FOLDER}/segment/{{problem}}/{{model}}/seed{{seed}}/manifest.json",
         scores=f"{ML_FOLDER}/segment/{{problem}}/{{model}}/seed{{seed}}/scores.json",
