@@ -72,13 +72,13 @@ def test_no_path_of_this_machine_is_stored(finished):
 def test_equal_digests_in_another_folder_on_one_core_with_other_hash_seeds(
     finished, copied, tmp_path
 ):
-    """Of the three methods that use most of the package: all of them would take minutes more."""
+    """Of two methods with searches, trainings and volumes: all would take minutes more."""
     other = type(copied)(copied.root, tmp_path / "elsewhere")
-    methods = [f"--method={m}" for m in ("quantnas", "covidnet3d", "multilevel_activation")]
+    methods = [f"--method={m}" for m in ("covidnet3d", "multilevel_activation")]
     options = ("--run", "test", "--cores", "1", *methods)
     other.vismodels("reproduce", *options, env={"PYTHONHASHSEED": "7"})
     made, expected = other.manifests(), finished.manifests()
-    assert len(made) > 30
+    assert len(made) > 20
     assert made == {stage: expected[stage] for stage in made}
 
 
