@@ -1,6 +1,5 @@
 """Train the small diffusion transformer that paints classes of scenes, and have it read."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
@@ -9,7 +8,6 @@ from diffusers.models.transformers.dit_transformer_2d import DiTTransformer2DMod
 from diffusers.pipelines.dit.pipeline_dit import DiTPipeline
 from torch import Tensor, nn
 
-from vismodels.metrics.general import PARAMETERS, TRAIN_LOSS
 from vismodels.metrics.scenes import ACCURACIES, LOWEST_ACCURACY
 from vismodels.results import Score, Value
 from vismodels.seeding import generator
@@ -23,21 +21,16 @@ from vismodels.synthetic.scene_classes import CLASS_ATTRIBUTES, CLASSES, class_l
 from vismodels.synthetic.scene_config import SceneClassModelConfig
 from vismodels.synthetic.scene_judge import SceneJudge
 from vismodels.synthetic.scene_scores import CARD, with_gate
-from vismodels.synthetic.scene_training import encode_scenes, fit_denoiser, noised_batches
+from vismodels.synthetic.scene_training import (
+    TrainedPipeline,
+    encode_scenes,
+    fit_denoiser,
+    noised_batches,
+    training_score,
+)
 from vismodels.synthetic.scenes import make_scenes
-from vismodels.training.log import ScalarLog
 
 VARIANT = "class_pipeline"
-
-
-@dataclass(frozen=True)
-class TrainedClassModel:
-    """The pipeline with averaged weights, its losses, its course on validation, its records."""
-
-    pipeline: DiTPipeline
-    losses: ScalarLog
-    validation: ScalarLog
-    scores: list[Score]
 
 
 class ClassDenoiser(nn.Module):
@@ -72,7 +65,7 @@ def train_class_model(
     seed: int,
     device: torch.device | str = "cpu",
     checkpoint_dir: Path | None = None,
-) -> TrainedClassModel:
+) -> TrainedPipeline[DiTPipeline]:
     """Return a pipeline that paints classes, scored by what the judge reads in its test images.
 
     It is trained without empty classes, hence for sampling without guidance: `guidance_scale` up
@@ -112,22 +105,11 @@ def train_class_model(
         checkpoint_dir=checkpoint_dir,
     )
     pipeline, losses = painting(fitted.average), fitted.losses
-    course = Score(
-        stage=STAGE,
-        variant=VARIANT,
-        seed=seed,
-        dataset={"card": CARD, "split": "train", "items": settings.scenes},
-        values=[
-            Value(TRAIN_LOSS, fmean(losses.curves["loss"][-settings.validate_every :])),
-            Value(PARAMETERS, sum(p.numel() for p in pipeline.transformer.parameters())),
-        ],
-        budget={
-            "iterations": settings.iterations,
-            "images": settings.iterations * settings.batch_size,
-        },
+    course = training_score(
+        settings, losses, [pipeline.transformer], stage=STAGE, variant=VARIANT, seed=seed
     )
     scores = [course, *score_class_model(config, pipeline, judge, seed)]
-    return TrainedClassModel(pipeline, losses, fitted.validation, scores)
+    return TrainedPipeline(pipeline, losses, fitted.validation, scores)
 
 
 def score_class_model(

@@ -1,7 +1,6 @@
 """Train the scene model: denoiser and text encoder together, on the code of generated scenes."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
@@ -12,7 +11,6 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast
 from transformers.models.clip.modeling_clip import CLIPTextModel
 
-from vismodels.metrics.general import PARAMETERS, TRAIN_LOSS
 from vismodels.metrics.restoration import psnr
 from vismodels.metrics.scenes import CODE_PSNR
 from vismodels.results import Score, Value
@@ -22,22 +20,18 @@ from vismodels.synthetic.scene_judge import SceneJudge, reading_values
 from vismodels.synthetic.scene_latents import reconstructed
 from vismodels.synthetic.scene_pipeline import assemble, build_pipeline, draw_noise, generate
 from vismodels.synthetic.scene_scores import CARD, with_gate
-from vismodels.synthetic.scene_training import encode_scenes, fit_denoiser, noised_batches
+from vismodels.synthetic.scene_training import (
+    TrainedPipeline,
+    encode_scenes,
+    fit_denoiser,
+    noised_batches,
+    training_score,
+)
 from vismodels.synthetic.scenes import Scene, make_scenes, render_all
 from vismodels.training.log import ScalarLog
 
 STAGE = "scene_model"
 VARIANT = "pipeline"
-
-
-@dataclass(frozen=True)
-class TrainedSceneModel:
-    """The pipeline with averaged weights, its losses, its course on validation, its records."""
-
-    pipeline: StableDiffusionPipeline
-    losses: ScalarLog
-    validation: ScalarLog
-    scores: list[Score]
 
 
 class CaptionedDenoiser(nn.Module):
@@ -72,7 +66,7 @@ def train_scene_model(
     seed: int,
     device: torch.device | str = "cpu",
     checkpoint_dir: Path | None = None,
-) -> TrainedSceneModel:
+) -> TrainedPipeline[StableDiffusionPipeline]:
     """Return a pipeline that paints scenes, scored by what the judge reads in its test images.
 
     The last iteration counts: nothing is selected, the validation images only show the course.
@@ -118,7 +112,7 @@ def train_scene_model(
     pipeline, losses, course = painting(fitted.average), fitted.losses, fitted.validation
     scores = [_training_score(config, pipeline, losses, seed)]
     scores += score_scene_model(config, pipeline, judge, seed)
-    return TrainedSceneModel(pipeline, losses, course, scores)
+    return TrainedPipeline(pipeline, losses, course, scores)
 
 
 def score_scene_model(
@@ -180,24 +174,16 @@ def _tokens(tokenizer: PreTrainedTokenizerFast, captions: list[str]) -> Tensor:
 def _training_score(
     config: SceneModelConfig, pipeline: StableDiffusionPipeline, losses: ScalarLog, seed: int
 ) -> Score:
-    settings = config.training
     scenes = make_scenes(config.scenes, "validation", config.scoring.validation_scenes, seed)
     pictures = render_all(scenes)
     decoded = reconstructed(pipeline.vae, pictures)
     quality = fmean(psnr(*pair) for pair in zip(decoded, pictures, strict=True))
-    networks = (pipeline.unet, pipeline.text_encoder)
-    return Score(
+    return training_score(
+        config.training,
+        losses,
+        [pipeline.unet, pipeline.text_encoder],
         stage=STAGE,
         variant=VARIANT,
         seed=seed,
-        dataset={"card": CARD, "split": "train", "items": settings.scenes},
-        values=[
-            Value(TRAIN_LOSS, fmean(losses.curves["loss"][-settings.validate_every :])),
-            Value(PARAMETERS, sum(p.numel() for net in networks for p in net.parameters())),
-            Value(CODE_PSNR, quality),
-        ],
-        budget={
-            "iterations": settings.iterations,
-            "images": settings.iterations * settings.batch_size,
-        },
+        more=[Value(CODE_PSNR, quality)],
     )

@@ -1,4 +1,4 @@
-"""What the models of scenes share in training: noised latents, one loop, averaged weights.
+"""What the models of scenes share in training: noised latents, one loop, averaged weights, records.
 
 Denoisers predict v (Salimans and Ho 2022, arXiv 2202.00512), with the plain squared error. A share
 of each batch starts from pure noise, where a model of one step does all its work.
@@ -7,16 +7,19 @@ of each batch starts from pure noise, where a model of one step does all its wor
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from statistics import fmean
+from typing import Any, Generic, TypeVar
 
 import torch
 from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vismodels.results import Value
+from vismodels.metrics.general import PARAMETERS, TRAIN_LOSS
+from vismodels.results import Score, Value
 from vismodels.synthetic.scene_config import SceneTrainingConfig
 from vismodels.synthetic.scene_latents import PatchVAE, as_model_input
+from vismodels.synthetic.scene_scores import CARD
 from vismodels.synthetic.scenes import Scene, render_all
 from vismodels.training.log import ScalarLog
 from vismodels.training.loop import fit_to_milestones
@@ -24,6 +27,17 @@ from vismodels.training.schedule import warmup_cosine
 from vismodels.training.state import TrainState
 
 Batch = tuple[Tensor, Tensor, Tensor, Tensor]  # noisy latents, timesteps, conditions, v
+Pipeline = TypeVar("Pipeline")
+
+
+@dataclass(frozen=True)
+class TrainedPipeline(Generic[Pipeline]):
+    """The pipeline with averaged weights, its losses, its course on validation, its records."""
+
+    pipeline: Pipeline
+    losses: ScalarLog
+    validation: ScalarLog
+    scores: list[Score]
 
 
 @dataclass(frozen=True)
@@ -107,6 +121,44 @@ def fit_denoiser(
             values = validate(average.module)
             course.append(end, {value.metric.name: value.value or 0.0 for value in values})
     return FittedDenoiser(average.module, losses, course)
+
+
+def training_score(
+    settings: SceneTrainingConfig,
+    losses: ScalarLog,
+    networks: Iterable[nn.Module],
+    *,
+    stage: str,
+    variant: str,
+    seed: int,
+    more: Sequence[Value] = (),
+) -> Score:
+    """Return the record of a training: its last losses, the parameters, what it took.
+
+    Args:
+        settings: how long, on how many scenes.
+        losses: of every iteration.
+        networks: that were trained.
+        stage: of the record.
+        variant: of the record.
+        seed: of the run.
+        more: further values.
+    """
+    return Score(
+        stage=stage,
+        variant=variant,
+        seed=seed,
+        dataset={"card": CARD, "split": "train", "items": settings.scenes},
+        values=[
+            Value(TRAIN_LOSS, fmean(losses.curves["loss"][-settings.validate_every :])),
+            Value(PARAMETERS, sum(p.numel() for net in networks for p in net.parameters())),
+            *more,
+        ],
+        budget={
+            "iterations": settings.iterations,
+            "images": settings.iterations * settings.batch_size,
+        },
+    )
 
 
 @torch.no_grad()

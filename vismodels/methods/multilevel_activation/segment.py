@@ -1,9 +1,9 @@
 """Segment whole test cases with a trained model, into NIfTI files that tell everything scored.
 
-Hu et al. (2018), arXiv 1810.09488. `<case>.nii.gz` has labels of the scheme that
-the case's own files have, on the grid the case was prepared on; `segment_files` returns to that of
-the scanner's files. The masks of the
-regions lie beside it as bits, since three independent masks need not be nested and labels are.
+Hu et al. (2018), arXiv 1810.09488. `<case>.nii.gz` has labels of the scheme that the case's own
+files have, on the grid the case was prepared on; `segment_files` returns to that of the scanner's
+files. The masks of the regions lie beside it as bits, since three independent masks need not be
+nested and labels are.
 """
 
 import time
