@@ -23,7 +23,7 @@ def test_dropout_is_there_only_where_it_is_wanted(generator):
     volume = torch.randn(1, 4, 8, 8, 16, generator=generator)
     with torch.no_grad():
         for dropout, differs in ((0.5, True), (0.0, False)):
-            network = SegResNet3D(width=4, dropout=dropout).train()
+            network = SegResNet3D(width=32, dropout=dropout).train()
             assert torch.equal(network(volume), network(volume)) is not differs
 
 
