@@ -90,7 +90,8 @@ def sources(tmp_path):
             write_pictures(folder, [picture])
 
         def tables(folder):
-            write_method("toys", workflows, scores, folder)
+            (folder / "toys").mkdir()
+            write_method("toys", workflows, scores, folder / "toys")
 
         return Sources(
             acquired=[stage(tmp_path, "data", lambda f: write_acquired(acquired, f), dirty)],
@@ -103,7 +104,8 @@ def sources(tmp_path):
                 )
             ],
             figures=[stage(tmp_path, "toys/figures", draw)],
-            tables=[stage(tmp_path, "tables", tables, environment=environment)],
+            tables=stage(tmp_path, "tables", tables, environment=environment),
+            methods=["toys"],
         )
 
     return make

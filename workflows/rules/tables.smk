@@ -4,32 +4,33 @@ refuse_unknown_methods()
 
 
 localrules:
-    table,
+    tables,
     report,
 
 
-rule table:
+rule tables:
     input:
-        scores=lambda wildcards: REPORTABLE[wildcards.method]["scores"],
+        **{method: REPORTABLE[method]["scores"] for method in RUN_CONFIG.methods},
     output:
-        manifest=f"{RESULTS}/tables/{{method}}/manifest.json",
+        manifest=f"{RESULTS}/tables/manifest.json",
     log:
-        f"{LOGS}/table/{{method}}.log",
+        f"{LOGS}/tables.log",
     threads: 1
     resources:
         mem_mb=1000,
         runtime=10,
     params:
         **tracked(
-            "table.py",
-            {},
+            "tables.py",
+            {"methods": "methods"},
             files=lambda wildcards: [
-                f"workflows/{folder}/{wildcards.method}.yaml"
+                f"workflows/{folder}/{method}.yaml"
+                for method in RUN_CONFIG.methods
                 for folder in ("tables", "paper_values", "claims")
             ],
         ),
     script:
-        "../scripts/table.py"
+        "../scripts/tables.py"
 
 
 rule report:
@@ -37,7 +38,7 @@ rule report:
         acquired=reported("acquired"),
         scores=reported("scores"),
         figures=reported("figures"),
-        tables=collect(rules.table.output.manifest, method=RUN_CONFIG.methods),
+        tables=rules.tables.output.manifest,
     output:
         manifest=f"{RESULTS}/report/manifest.json",
         page=report(

@@ -62,6 +62,10 @@ def test_a_right_section_is_read_with_its_values():
     assert config.scoring.crops[1].image == "dog"
 
 
+def test_an_overlay_takes_a_network_away_with_null():
+    assert list(parse("networks.espcn", None).networks) == ["residual"]
+
+
 @pytest.mark.parametrize("run", RUNS)
 def test_the_section_of_every_run_of_the_workflow_is_right(run):
     whole = load_config(run)

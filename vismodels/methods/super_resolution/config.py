@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from vismodels.arms import Seeds
+from vismodels.arms import Seeds, WithoutNulls
 from vismodels.config import Config
 from vismodels.data.manifest import SetName
 from vismodels.data.windows import Crop
@@ -33,6 +33,10 @@ class NetworkConfig(Config):
 
     model: Annotated[ResidualSRConfig | ESPCNConfig, Field(discriminator="architecture")]
     learning_rate: PositiveFloat
+
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
+Networks = Annotated[dict[Name, NetworkConfig], WithoutNulls()]
 
 
 class TrainingConfig(Config):
@@ -89,14 +93,14 @@ class ScoreConfig(Config):
     scale: Literal[2, 3, 4]
     seeds: tuple[NonNegativeInt, ...]
     sets: "SetsConfig"
-    networks: dict[str, NetworkConfig]
+    networks: Networks
     scoring: ScoringConfig
 
 
 class FiguresConfig(Config):
     """The stage `figures`."""
 
-    networks: dict[str, NetworkConfig]
+    networks: Networks
     crops: tuple[Crop, ...]
 
 
@@ -114,7 +118,7 @@ class SuperResolutionConfig(Config):
 
     seeds: Seeds
     sets: SetsConfig
-    networks: dict[Annotated[str, Field(pattern=r"^[a-z0-9_]+$")], NetworkConfig]
+    networks: Networks
     training: TrainingConfig
     scoring: ScoringConfig
 
