@@ -150,7 +150,7 @@ def test_an_overlay_can_leave_a_model_or_a_problem_out():
         ({"models": {"multilevel": {"head": {"kind": "multi"}}}}, "multilevel"),
         ({"models": {"multilevel": {"head": {"steepness": 0.0}}}}, "greater than 0"),
         ({"models": {"Softmax": {"learning_rate": 1.0, "head": {"kind": "softmax"}}}}, "pattern"),
-        ({"training": {"warmup": 350}}, r"warmup \(350\) must be below iterations \(350\)"),
+        ({"training": {"warmup": 320}}, r"warmup \(320\) must be below iterations \(320\)"),
         ({"training": {"patch": [32, 32]}}, "training.patch"),
         ({"training": {"iteratons": 5}}, "iterations"),
         ({"inference": {"overlap": 1.0}}, "less than 1"),
