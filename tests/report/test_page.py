@@ -90,8 +90,7 @@ def sources(tmp_path):
             write_pictures(folder, [picture])
 
         def tables(folder):
-            (folder / "toys").mkdir()
-            write_method("toys", workflows, scores, folder / "toys")
+            write_method("toys", workflows, scores, folder)
 
         return Sources(
             acquired=[stage(tmp_path, "data", lambda f: write_acquired(acquired, f), dirty)],
@@ -104,8 +103,7 @@ def sources(tmp_path):
                 )
             ],
             figures=[stage(tmp_path, "toys/figures", draw)],
-            tables=stage(tmp_path, "tables", tables, environment=environment),
-            methods=["toys"],
+            tables=[stage(tmp_path, "tables", tables, environment=environment)],
         )
 
     return make

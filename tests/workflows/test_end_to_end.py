@@ -16,7 +16,7 @@ DATA = {"data_acquire", "data_photographs"}
 AFTER_TRAINING = {
     "super_resolution_score": 1,
     "super_resolution_figures": 1,
-    "tables": 1,
+    "table": 2,
     "report": 1,
     "all": 1,
 }

@@ -24,20 +24,16 @@ TEMPLATE = "page.html.j2"
 
 @dataclass(frozen=True)
 class Sources:
-    """The stage folders a report is made of, by kind, relative to the working directory.
-
-    `tables` has a folder for each of `methods`, which are shown in this order.
-    """
+    """The stage folders a report is made of, by kind, relative to the working directory."""
 
     acquired: Sequence[Path]
     scores: Sequence[Path]
     figures: Sequence[Path]
-    tables: Path
-    methods: Sequence[str]
+    tables: Sequence[Path]
 
     def folders(self) -> list[Path]:
         """Return all of them, in the order of the workflow."""
-        return [*self.acquired, *self.scores, *self.figures, self.tables]
+        return [*self.acquired, *self.scores, *self.figures, *self.tables]
 
 
 def write_page(run: str, sources: Sources, path: Path) -> None:
@@ -67,7 +63,7 @@ def page_content(run: str, sources: Sources) -> dict[str, Any]:
     runs = [read_json(folder / VOLATILE) for folder in folders]
     files = [folder / SCORES for folder in folders]
     scores = [score for file in files if file.is_file() for score in read_scores(file)]
-    methods = [_method(sources.tables / name, sources) for name in sources.methods]
+    methods = [_method(folder, sources) for folder in sources.tables]
     judgements = [judgement for method in methods for judgement in method["judgements"]]
     cards = [_card(folder) for folder in sources.acquired]
     return {

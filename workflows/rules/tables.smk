@@ -4,33 +4,32 @@ refuse_unknown_methods()
 
 
 localrules:
-    tables,
+    table,
     report,
 
 
-rule tables:
+rule table:
     input:
-        **{method: REPORTABLE[method]["scores"] for method in RUN_CONFIG.methods},
+        scores=lambda wildcards: REPORTABLE[wildcards.method]["scores"],
     output:
-        manifest=f"{RESULTS}/tables/manifest.json",
+        manifest=f"{RESULTS}/tables/{{method}}/manifest.json",
     log:
-        f"{LOGS}/tables.log",
+        f"{LOGS}/table/{{method}}.log",
     threads: 1
     resources:
         mem_mb=1000,
         runtime=10,
     params:
         **tracked(
-            "tables.py",
-            {"methods": "methods"},
+            "table.py",
+            {},
             files=lambda wildcards: [
-                f"workflows/{folder}/{method}.yaml"
-                for method in RUN_CONFIG.methods
+                f"workflows/{folder}/{wildcards.method}.yaml"
                 for folder in ("tables", "paper_values", "claims")
             ],
         ),
     script:
-        "../scripts/tables.py"
+        "../scripts/table.py"
 
 
 rule report:
@@ -38,7 +37,7 @@ rule report:
         acquired=reported("acquired"),
         scores=reported("scores"),
         figures=reported("figures"),
-        tables=rules.tables.output.manifest,
+        tables=collect(rules.table.output.manifest, method=RUN_CONFIG.methods),
     output:
         manifest=f"{RESULTS}/report/manifest.json",
         page=report(

@@ -11,4 +11,4 @@ class ReportConfig(Config):
 
 
 with stage(snakemake, ReportConfig) as s:
-    write_page(s.params.run, Sources(**s.input, methods=s.config.methods), s.folder / "index.html")
+    write_page(s.params.run, Sources(**s.input), s.folder / "index.html")
