@@ -78,7 +78,7 @@ def test_equal_digests_in_another_folder_on_one_core_with_other_hash_seeds(
     options = ("--run", "test", "--cores", "1", *methods)
     other.vismodels("reproduce", *options, env={"PYTHONHASHSEED": "7"})
     made, expected = other.manifests(), finished.manifests()
-    assert len(made) > 20
+    assert len(made) > 15
     assert made == {stage: expected[stage] for stage in made}
 
 
