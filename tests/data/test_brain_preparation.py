@@ -41,6 +41,18 @@ def test_a_modality_without_contrast_is_named(content):
         standardized(case)
 
 
+def test_a_modality_that_a_case_lacks_stays_0_where_that_is_allowed():
+    case, whole = brain_case(), brain_case()
+    case.images[2] = 0
+    found = standardized(case, may_lack=True).images
+    assert not found[2].any()
+    kept = [0, 1, 3]
+    np.testing.assert_array_equal(found[kept], standardized(whole).images[kept])
+    case.images[1, case.brain] = 300  # there, and without contrast
+    with pytest.raises(ValueError, match=r"case 'a': t1ce has no two different values"):
+        standardized(case, may_lack=True)
+
+
 def test_blocks_of_eight_voxels_are_merged_as_block_reduce_does():
     case = brain_case((6, 8, 10))
     case.images[:] = np.random.default_rng(1).uniform(1, 2, case.images.shape)

@@ -15,19 +15,23 @@ from vismodels.data.zscore import normalized
 SAME_SPACING = 0.01  # of a voxel
 
 
-def standardized(case: BrainCase) -> BrainCase:
+def standardized(case: BrainCase, *, may_lack: bool = False) -> BrainCase:
     """Return the case in standard deviations from each modality's mean, 0 outside of the brain.
 
     As `zscore.normalized`; but a file without contrast is taken for a mistake.
 
     Args:
         case: with images of any unit, 0 outside of the brain.
+        may_lack: whether a modality that is 0 everywhere is one that the case lacks, and stays 0;
+            of generated cases, for a file that is empty is a mistake.
 
     Raises:
         ValueError: if a modality has no two different values in the brain.
     """
     for modality, image in zip(MODALITIES, case.images, strict=True):
         values = image[image != 0]
+        if may_lack and not values.size:
+            continue
         if not values.size or values.min() == values.max():
             raise ValueError(
                 f"case {case.name!r}: {modality} has no two different values in the brain; is it "
