@@ -126,6 +126,23 @@ def test_violations_are_counted_in_the_files(folders):
         assert records[name, 0].value("tc_outside_wt").value == 0
 
 
+@pytest.mark.parametrize(("predicted", "counts"), [(NESTED, (0, 0)), (OPEN, (2, 1))])
+def test_a_bound_holds_if_the_multilevel_head_has_no_violation_and_fails_else(
+    predicted, counts, folders, tmp_path
+):
+    metrics = ("tc_outside_wt", "et_outside_tc")
+    bounds = [
+        {"set": CASES.card, "variant": "multilevel", "metric": metric, "value": 0,
+         "at_least": False}
+        for metric in metrics
+    ]  # fmt: skip
+    folders["multilevel"] = {0: write(tmp_path / "d", "multilevel", 0, predicted)}
+    gates = scored(folders, bounds=bounds)["multilevel", 0].gates
+    assert [gate.name for gate in gates] == [f"{metric} on {CASES.card}" for metric in metrics]
+    assert tuple(gate.value for gate in gates) == counts
+    assert [gate.passed for gate in gates] == [not count for count in counts]
+
+
 def test_repairs_of_open_masks_are_rows_of_their_own(folders):
     records = scored(folders)
     repaired = {

@@ -111,7 +111,7 @@ class MultiLevelHead:
         return self.activation.levels(_checked(logits, self.channels)).squeeze(1)
 
     def regions(self, logits: Tensor) -> Tensor:
-        """Return the masks of the regions, always nested."""
+        """Return the masks of the regions, each by its own threshold; nested, as these ascend."""
         return self.activation.regions(_checked(logits, self.channels))
 
     def bias(self) -> Tensor:
@@ -149,7 +149,7 @@ class SoftmaxHead:
         return _checked(logits, self.channels).argmax(dim=1)
 
     def regions(self, logits: Tensor) -> Tensor:
-        """Return the masks of the regions of the most probable levels, always nested."""
+        """Return the masks of the regions of the most probable levels, which cannot but nest."""
         return region_masks(self.levels(logits), self.channels)
 
     def bias(self) -> Tensor:
