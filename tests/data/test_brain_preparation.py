@@ -132,6 +132,16 @@ def test_cropping_keeps_brain_and_levels_at_their_places():
     np.testing.assert_array_equal(small.affine[:3, 3], [0, 2, 2])
 
 
+def test_cropping_keeps_how_many_voxels_it_cut_off():
+    case = brain_case((6, 7, 8))
+    small = cropped(case)
+    assert small.outside == 6 * 7 * 8 - 4 * 5 * 6
+    assert cropped(small).outside == small.outside
+    merged = with_spacing(case, 2.0)
+    assert cropped(merged).outside == merged.images[0].size - cropped(merged).images[0].size > 0
+    assert with_spacing(small, 2.0).outside == round(small.outside / 8)
+
+
 def test_cropping_does_without_levels_and_refuses_an_empty_case():
     assert cropped(brain_case((6, 7, 8), levels=False)).images.shape == (4, 4, 5, 6)
     empty = BrainCase("a", np.zeros((4, 2, 2, 2), np.float32), None, np.eye(4))

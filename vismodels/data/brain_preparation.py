@@ -3,6 +3,7 @@
 Each function takes a `BrainCase` and returns a new one whose affine fits its voxels. Torch-free.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -71,11 +72,19 @@ def with_spacing(case: BrainCase, spacing: float) -> BrainCase:
         levels = np.stack(regions).sum(axis=0, dtype=np.uint8)
     to_fine = np.diag([*map(float, factors), 1.0])  # index of a block -> of its center
     to_fine[:3, 3] = (np.array(factors) - 1) / 2
-    return replace(case, images=images, levels=levels, affine=case.affine @ to_fine)
+    return replace(
+        case,
+        images=images,
+        levels=levels,
+        affine=case.affine @ to_fine,
+        outside=round(case.outside / math.prod(factors)),  # of blocks, as many as these voxels fill
+    )
 
 
 def cropped(case: BrainCase) -> BrainCase:
     """Return the smallest box of the case that holds its brain and every voxel with a level.
+
+    How many voxels are cut off is kept: they count where nothing was predicted and nothing is.
 
     Raises:
         ValueError: if there is no brain in it.
@@ -87,11 +96,13 @@ def cropped(case: BrainCase) -> BrainCase:
     box = tuple(slice(*ends) for ends in corners)
     to_whole = np.eye(4)  # index in the box -> in the case
     to_whole[:3, 3] = [start for start, _ in corners]
+    kept = math.prod(end - start for start, end in corners)
     return replace(
         case,
         images=np.ascontiguousarray(case.images[:, *box]),
         levels=None if case.levels is None else np.ascontiguousarray(case.levels[box]),
         affine=case.affine @ to_whole,
+        outside=case.outside + held.size - kept,
     )
 
 

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -113,6 +114,17 @@ def test_distances_are_in_millimeters(tmp_path):
     (record,) = [r for r in records if r.variant == "softmax"]
     distances = [5.0, 2.5, 0.0, 0.0]  # from the four predicted voxels
     assert record.value("hd95_et").value == pytest.approx(np.percentile(distances, 95))
+
+
+def test_specificity_is_of_the_grid_that_the_case_was_cropped_from(tmp_path):
+    """Of 6 voxels without ET 1 is predicted; 12 more were cut off."""
+    folders = {"softmax": {0: write(tmp_path / "a", "softmax", 0, {"with": [3, *[0] * 7]})}}
+    for outside, expected in ((0, 5 / 6), (12, 17 / 18)):
+        case = replace(TRUTH[0], outside=outside)
+        (record,) = [
+            r for r in score(CASES, scoring(), folders, [case], TRAINING) if r.variant == "softmax"
+        ]
+        assert record.value("specificity_et").value == pytest.approx(expected)
 
 
 def test_violations_are_counted_in_the_files(folders):
