@@ -1,3 +1,4 @@
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -130,6 +131,41 @@ def test_a_set_that_changed_since_it_was_acquired_is_refused(study):
 def test_labels_of_another_scheme_are_refused(study):
     with pytest.raises(FileError, match="pass the scheme 'brats2023'"):
         prepared(study, config(scheme="brats2021"))
+
+
+def test_a_rule_for_labels_outside_of_the_scheme_reaches_the_reader(study):
+    """Cavities, as sets after treatment have them: refused, until the rule says what they are."""
+    path = study / f"{PATIENTS[0]}-000" / f"{PATIENTS[0]}-000-seg.nii.gz"
+    image = nibabel.load(path)
+    labels = np.asanyarray(image.dataobj).copy()
+    cavity = labels == 3
+    labels[cavity] = 4
+    nibabel.save(nibabel.Nifti1Image(labels, image.affine), path)
+    (study.parent / "acquired" / "acquired.json").unlink()
+    (study.parent / "acquired").rmdir()
+    acquired_set(found_set("study", study), study.parent / "acquired")
+    with pytest.raises(FileError, match=r"cavity.*extra=\{4: 0\}"):
+        prepared(study)
+    shutil.rmtree(study.parent / "out")
+    cases, _ = prepared(study, config(extra={"4": 0}))
+    (case,) = [c for found in cases.values() for c in found if c.name == f"{PATIENTS[0]}-000"]
+    assert case.levels.max() == 2
+    assert cavity.sum() > 0
+
+
+@pytest.mark.parametrize("extra", [{4: 0}, {"4": 0}])
+def test_labels_of_a_rule_are_numbers_whether_yaml_or_json_holds_them(extra):
+    assert config(extra=extra).extra == {4: 0}
+    assert config().extra == {}
+
+
+@pytest.mark.parametrize(
+    ("extra", "words"),
+    [({3: 0}, "others in `extra`"), ({4: 7}, "level 0 to 3"), ({"cavity": 0}, "extra")],
+)
+def test_a_rule_that_contradicts_the_scheme_is_refused(extra, words):
+    with pytest.raises(ConfigError, match=words):
+        config(extra=extra)
 
 
 def test_too_few_patients_for_the_shares_are_refused(study):
