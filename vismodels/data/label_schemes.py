@@ -54,7 +54,7 @@ class LabelScheme:
             )
         if not all(0 <= label <= _LARGEST for label in self.labels):
             raise ValueError(
-                f"scheme {self.name!r}: expected labels 0 to {_LARGEST}, which fit into a byte, got "
+                f"scheme {self.name!r}: expected labels 0 to {_LARGEST}, which fit a byte, got "
                 f"{self.labels}; read others through `extra`, or renumber them"
             )
         if not all(0 <= level < LEVELS for level in self.extra.values()):
