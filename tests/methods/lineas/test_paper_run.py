@@ -1,4 +1,4 @@
-"""The paper's run in miniature: its own settings of arms and evaluation, on pipelines of a few units.
+"""The paper's run in miniature: its own arms and evaluation, on pipelines of a few units.
 
 Nobody sees the paper's run fail before hours on a GPU, so what can be tried without one is.
 """
