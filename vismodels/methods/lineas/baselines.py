@@ -49,8 +49,8 @@ def fit_closed_form(
         call: further arguments of the pipeline; over `config.call`.
 
     Raises:
-        ValueError: for too few prompts, layers that fit nothing or cannot be recorded, or an
-            argument in `call` that is set here.
+        ValueError: for too few prompts, layers that fit nothing or cannot be recorded, a map that
+            is not finite, or an argument in `call` that is set here.
     """
     call = {**config.call.arguments(), **(call or {})}
     chosen = select_layers(pipeline, config.layers)
@@ -96,7 +96,10 @@ def fit_closed_form(
 
 def _map(layer: str, source: Rows, targets: Mapping[str, Tensor], config: ActConfig) -> AffineMap:
     values = source[config.pooling][layer]
-    estimated = estimate(values, targets[layer], config)
+    try:
+        estimated = estimate(values, targets[layer], config)
+    except ValueError as error:
+        raise ValueError(f"no map of {layer}: {error}") from error
     match config.mask:
         case "none":
             return estimated
