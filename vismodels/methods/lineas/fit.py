@@ -52,7 +52,8 @@ def fit(
     frozen meanwhile and have no gradients afterwards.
 
     Args:
-        pipeline: of diffusers, on its device.
+        pipeline: of diffusers, on its device. Tested are Stable Diffusion, SDXL and Flux; of others
+            see `activations.CONDITIONAL_FIRST` before guiding them.
         source_prompts: what is steered, at least a batch of them.
         target_prompts: where to; unpaired, of any number.
         config: layers, loss, optimizer, sparsity.
