@@ -291,3 +291,13 @@ def test_the_papers_run_chooses_nothing_and_has_its_fifteen_concepts(configured)
     for each in problems.values():
         assert len(set(each.concepts)) == 15
         assert all(len(arm.grid) == 1 for arm in each.arms.values())
+
+
+def test_the_table_of_sparsity_names_the_gammas_of_the_benchmark(configured, project):
+    arms = configured("benchmark").problems["scenes"].arms
+    page = yaml.safe_load((project / "workflows/tables/lineas.yaml").read_text())
+    (table,) = [each for each in page["tables"] if each["name"] == "sparsity"]
+    labels = {row["select"]["variant"]: row["label"] for row in table["rows"]}
+    for name in ("sparse_1", "sparse_2", "sparse_3"):
+        gamma = arms[name].grid["fixed"].sparsity.gamma
+        assert labels[f"{name}_at_100"] == f"gamma {gamma:g}"
