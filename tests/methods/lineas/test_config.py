@@ -163,6 +163,7 @@ def test_maps_that_could_not_be_folded_or_composed_are_refused(key, change, mess
 @pytest.mark.parametrize("method", [MAPS, CLOSED])
 def test_an_arm_has_no_call_of_its_own(method):
     """It would be ignored: images are scored with the problem's."""
+    assert "call" not in ArmConfig(grid={"a": method}).grid["a"].model_dump()
     arms = {"maps": {"grid": {"a": {**method, "call": {"num_inference_steps": 2}}}}}
     with pytest.raises(ConfigError, match=r"arms\.maps.*grid\.a\.call: .* set it there"):
         parse(section(scenes=problem(arms)))

@@ -146,16 +146,22 @@ class ActConfig(LayersConfig):
         return self
 
 
+# All arms of a problem have its call; one of their own is refused, and not written either.
+NotInArms = Annotated[CallConfig, Field(exclude=True)]
+
+
 class LineasMethod(FitConfig):
     """Maps learnt together."""
 
     kind: Literal["lineas"]
+    call: NotInArms = CallConfig()
 
 
 class ActMethod(ActConfig):
     """Maps in closed form."""
 
     kind: Literal["act"]
+    call: NotInArms = CallConfig()
 
 
 class NegativePromptMethod(Config):
