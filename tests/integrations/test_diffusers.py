@@ -1,5 +1,6 @@
 import copy
 import json
+import pickle
 import subprocess
 import sys
 
@@ -220,6 +221,26 @@ def test_a_copy_of_a_network_saves_itself(tmp_path):
     again = output_of(UNet2DConditionModel.from_pretrained(tmp_path), calls)
     assert torch.equal(again, output_of(other, calls))
     assert not torch.equal(again, output_of(model, calls))
+
+
+def test_an_unpickled_network_saves_itself(saved, tmp_path):
+    model, calls = quantized()
+    other = pickle.loads(pickle.dumps(model))
+    del model
+    other.save_pretrained(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {path.name for path in saved[0].iterdir()}
+    again = UNet2DConditionModel.from_pretrained(tmp_path)
+    assert torch.equal(output_of(again, calls), output_of(other, calls))
+
+
+def test_a_network_is_saved_once_it_is_packed(tmp_path):
+    model = build_unet()
+    quantize_(model, UNSPLIT)
+    with pytest.raises(ValueError, match="not packed"):
+        model.save_pretrained(tmp_path)
+    pack_for_diffusers_(model)
+    model.save_pretrained(tmp_path)
+    assert quantized_layers(UNet2DConditionModel.from_pretrained(tmp_path))
 
 
 def test_a_card_of_the_user_stays(saved, tmp_path):

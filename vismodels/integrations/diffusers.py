@@ -10,7 +10,6 @@ import functools
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from types import MethodType
 from typing import Any
 
 import torch
@@ -33,6 +32,7 @@ from vismodels.methods.quest.quantize import (
     enable_,
     quantize_,
 )
+from vismodels.methods.quest.saving import allow_saving_
 from vismodels.methods.quest.time_groups import time_groups_of
 
 FORMAT = 1  # of what is saved
@@ -222,8 +222,10 @@ def pack_for_diffusers_(model: ModelMixin) -> None:
     known.hf_quantizer = QuestQuantizer(config)
     known.is_quantized = True
     known.quantization_method = config.quant_method
-    # A method bound to the network, so that a copy of the network saves the copy.
-    known.save_pretrained = MethodType(_save_pretrained, model)
+    allow_saving_(model)
+    # Bound to the network, so that a copy of the network, or what is unpickled, saves itself; a
+    # method would be pickled by its name, which is that of the class.
+    known.save_pretrained = functools.partial(_save_pretrained, model)
 
 
 def register() -> None:
@@ -232,7 +234,7 @@ def register() -> None:
     auto.AUTO_QUANTIZATION_CONFIG_MAPPING[QuestMethod.QUEST.value] = QuestConfig
 
 
-@functools.wraps(ModelMixin.save_pretrained)
+@functools.wraps(ModelMixin.save_pretrained, assigned=())  # pipelines look at its arguments
 def _save_pretrained(model: ModelMixin, save_directory: Any, *args: Any, **kwargs: Any) -> None:
     if any(isinstance(module, ExecutedLayer) for module in model.modules()):
         raise ValueError("a network on 8-bit kernels has no codes to save; save it before")

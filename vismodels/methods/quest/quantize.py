@@ -15,6 +15,7 @@ from vismodels.methods.quest.config import QuantizationSettings
 from vismodels.methods.quest.layer_sets import fitting
 from vismodels.methods.quest.layers import QuantizedConv2d, QuantizedLayer, QuantizedLinear
 from vismodels.methods.quest.quantizers import ActivationQuantizer
+from vismodels.methods.quest.saving import allow_saving_, refuse_saving_
 from vismodels.methods.quest.shortcuts import has_shortcuts
 from vismodels.methods.quest.time_groups import (
     TimeGroups,
@@ -54,7 +55,8 @@ def quantize_(
     """Quantize all convolutions, linear layers and attentions of a network, and report them.
 
     Parameters stay the same objects under the same names. Ranges of weights are set; those of
-    activations are guesses until `calibration.calibrate_` has measured them.
+    activations are guesses until `calibration.calibrate_` has measured them. A network of diffusers
+    is not saved before it is packed, with `vismodels.integrations.diffusers.pack_for_diffusers_`.
 
     Args:
         model: a denoiser of diffusers, changed in place, or not at all if an error is raised.
@@ -103,6 +105,7 @@ def quantize_(
         _set_processor(attention, processor.to(attention.to_q.weight.device))
     state = TimeGroups(settings, splits, tuple(attentions))
     add_routing_(model, state.to(next(iter(quantized.values())).weight.device))
+    refuse_saving_(model)
     return report(model)
 
 
@@ -125,6 +128,7 @@ def dequantize_(model: nn.Module) -> None:
         if isinstance(module, QuantizedConv2d | QuantizedLinear):
             model.set_submodule(name, plain[module])
     remove_routing_(model)
+    allow_saving_(model)
 
 
 def report(model: nn.Module) -> tuple[LayerReport, ...]:
