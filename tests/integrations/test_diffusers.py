@@ -282,7 +282,7 @@ def test_it_can_be_calibrated_afterwards(float_folder, tmp_path):
     model = UNet2DConditionModel.from_pretrained(float_folder, quantization_config=config)
     calls = calls_of(model)
     floats = output_of(model, calls)
-    calibrate_(model, calls, with_quantized_weights=True)
+    calibrate_(model, calls)
     enable_(model, activations=True)
     model.save_pretrained(tmp_path)
     again = UNet2DConditionModel.from_pretrained(tmp_path)
@@ -396,6 +396,13 @@ def test_another_type_is_refused(saved):
 def test_a_float_network_cannot_be_calibrated_while_it_is_loaded(float_folder):
     config = QuestConfig(UNSPLIT, calibrated=True)
     with pytest.raises(ValueError, match="give calibrated=False"):
+        UNet2DConditionModel.from_pretrained(float_folder, quantization_config=config)
+
+
+def test_scales_of_channels_are_not_known_while_a_float_network_is_loaded(float_folder):
+    activations = ActivationQuantConfig(ranges="minmax", granularity="channel")
+    config = QuestConfig(UNSPLIT.model_copy(update={"activations": activations}))
+    with pytest.raises(ValueError, match="granularity: tensor"):
         UNet2DConditionModel.from_pretrained(float_folder, quantization_config=config)
 
 

@@ -125,22 +125,29 @@ class QuestQuantizer(DiffusersQuantizer):
         return torch_dtype
 
     def _process_model_before_weight_loading(self, model: ModelMixin, **unused: Any) -> None:
+        config = self.quantization_config
         if self.pre_quantized:
-            config = self.quantization_config
             quantize_(model, config.settings, config.splits)
             pack_(model)
             enable_(model, activations=config.calibrated)
             self._empty = model.state_dict()
+        elif config.calibrated:
+            raise ValueError(
+                "a float network cannot be calibrated while it is loaded: give calibrated=False, "
+                "then call calibrate_(network, inputs) of methods.quest.calibration and "
+                "enable_(network, activations=True) of methods.quest.quantize"
+            )
+        elif config.settings.activations.granularity == "channel":
+            raise ValueError(
+                "scales of channels go into the weights, and are unknown while a float network is "
+                "loaded: load it without a configuration, then quantize_, calibrate_ and pack it; "
+                "or take granularity: tensor"
+            )
 
     def _process_model_after_weight_loading(self, model: ModelMixin, **unused: Any) -> None:
         config = self.quantization_config
         if self.pre_quantized:
             _check_scales(model)
-        elif config.calibrated:
-            raise ValueError(
-                "a float network cannot be calibrated while it is loaded: give calibrated=False, "
-                "and use methods.quest.calibration afterwards"
-            )
         else:
             quantize_(model, config.settings, config.splits)
             enable_(model, activations=False)
