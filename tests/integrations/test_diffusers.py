@@ -261,6 +261,64 @@ def test_a_dequantized_network_is_a_float_one_with_rounded_weights(saved, tmp_pa
     torch.testing.assert_close(output_of(again, saved[1]), rounded, rtol=1e-4, atol=1e-5)
 
 
+# --- half precision ------------------------------------------------------------------------------
+
+HALF = [torch.bfloat16, torch.float16]
+
+
+def cast(calls, dtype):
+    inputs = {n: t.to(dtype) if t.is_floating_point() else t for n, t in calls.inputs.items()}
+    return CalibrationSet(inputs)
+
+
+@pytest.mark.parametrize("dtype", HALF)
+def test_what_is_not_quantized_is_loaded_in_another_type_and_scales_are_not(dtype, saved):
+    model = UNet2DConditionModel.from_pretrained(saved[0], torch_dtype=dtype)
+    assert model.dtype == model.conv_in.bias.dtype == model.conv_norm_out.weight.dtype == dtype
+    exact = UNet2DConditionModel.from_pretrained(saved[0]).state_dict()
+    for name, tensor in model.state_dict().items():
+        if name.endswith((".scale", ".zero_point", ".packed")):
+            assert torch.equal(tensor, exact[name])
+    output = output_of(model, cast(saved[1], dtype))
+    assert output.dtype == dtype
+    error = (output - saved[2]).square().mean() / saved[2].square().mean()
+    assert error < 0.1  # codes of 4 bits that half precision moves by one
+
+
+def test_a_float_network_is_rounded_in_float32_whatever_its_type_is_then(float_folder):
+    config = QuestConfig(UNSPLIT)
+    half, full = (
+        UNet2DConditionModel.from_pretrained(
+            float_folder, quantization_config=config, torch_dtype=dtype
+        )
+        for dtype in (torch.bfloat16, None)
+    )
+    assert half.dtype == torch.bfloat16
+    assert torch.equal(half.conv_in.quantized_weight(), full.conv_in.quantized_weight())
+
+
+def test_a_network_that_was_cast_is_saved_and_read_back(saved, tmp_path):
+    model = UNet2DConditionModel.from_pretrained(saved[0], torch_dtype=torch.bfloat16)
+    model.save_pretrained(tmp_path)
+    again = UNet2DConditionModel.from_pretrained(tmp_path, torch_dtype=torch.bfloat16)
+    calls = cast(saved[1], torch.bfloat16)
+    assert torch.equal(output_of(again, calls), output_of(model, calls))
+    floats = UNet2DConditionModel.from_pretrained(tmp_path)
+    assert floats.dtype == torch.float32
+    assert output_of(floats, saved[1]).isfinite().all()
+
+
+def test_a_pipeline_is_loaded_in_half_precision(tmp_path):
+    pipeline = build("sd")
+    pipeline.unet, _ = quantized(model=pipeline.unet)
+    pipeline.save_pretrained(tmp_path)
+    half = StableDiffusionPipeline.from_pretrained(tmp_path, dtype=torch.bfloat16)
+    half.set_progress_bar_config(disable=True)
+    assert half.unet.dtype == half.vae.dtype == torch.bfloat16
+    call = call_of("sd", prompt="a red cube", output_type="latent")
+    assert half(**call).images.isfinite().all()
+
+
 # --- rounding while loading ----------------------------------------------------------------------
 
 
@@ -388,9 +446,11 @@ def test_a_file_that_ends_early_is_refused(damaged):
         UNet2DConditionModel.from_pretrained(folder)
 
 
-def test_another_type_is_refused(saved):
-    with pytest.raises(ValueError, match=r"computes in float32, got torch_dtype=torch\.float16"):
-        UNet2DConditionModel.from_pretrained(saved[0], torch_dtype=torch.float16)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float8_e4m3fn])
+def test_another_type_is_refused(dtype, saved):
+    message = rf"computes in one of torch\.float32, .*, got torch_dtype={dtype}"
+    with pytest.raises(ValueError, match=message):
+        UNet2DConditionModel.from_pretrained(saved[0], torch_dtype=dtype)
 
 
 def test_a_float_network_cannot_be_calibrated_while_it_is_loaded(float_folder):

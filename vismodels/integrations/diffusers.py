@@ -38,6 +38,7 @@ from vismodels.methods.quest.time_groups import time_groups_of
 FORMAT = 1  # of what is saved
 CARD = "README.md"
 CONFIG = "quantization_config"
+TYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
 class QuestMethod(StrEnum):
@@ -110,19 +111,23 @@ class QuestQuantizer(DiffusersQuantizer):
 
     quantization_config: QuestConfig
     pre_quantized: bool
+    _dtype: torch.dtype | None = None  # of the finished network
 
     def update_torch_dtype(self, torch_dtype: torch.dtype | None) -> Any:
-        """Return the type of what is not quantized, which is float32.
+        """Return the type to load in: float32, since scales would be others in half precision.
+
+        What is not quantized gets `torch_dtype` afterwards.
 
         Raises:
-            ValueError: for another type, in which scales would be others.
+            ValueError: for a type that networks do not compute in.
         """
-        if torch_dtype not in (None, torch.float32):
+        if torch_dtype not in (None, *TYPES):
             raise ValueError(
-                f"a network quantized by QuEST computes in float32, got torch_dtype={torch_dtype}; "
-                "leave it out, or give a mapping of the pipeline's components to types"
+                "a network quantized by QuEST computes in one of "
+                f"{', '.join(map(str, TYPES))}, got torch_dtype={torch_dtype}"
             )
-        return torch_dtype
+        self._dtype = torch_dtype
+        return None if torch_dtype is None else torch.float32
 
     def _process_model_before_weight_loading(self, model: ModelMixin, **unused: Any) -> None:
         config = self.quantization_config
@@ -152,6 +157,8 @@ class QuestQuantizer(DiffusersQuantizer):
             quantize_(model, config.settings, config.splits)
             enable_(model, activations=False)
         pack_for_diffusers_(model)
+        if self._dtype is not None:  # by the base class: that of diffusers casts nothing quantized
+            torch.nn.Module.to(model, self._dtype)
 
     def maybe_update_loaded_keys(self, loaded_keys: list[str], files: list[str]) -> list[str]:
         """Return the names in the file, without the strings of several tensors."""
