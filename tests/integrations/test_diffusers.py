@@ -3,6 +3,8 @@ import json
 import pickle
 import subprocess
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,7 +13,10 @@ from diffusers import (
     StableDiffusionPipeline,
     UNet2DConditionModel,
 )
+from diffusers.models import modeling_utils
 from diffusers.quantizers import auto
+from diffusers.utils import hub_utils
+from huggingface_hub import ModelCard
 from safetensors.torch import load_file, save_file
 from small_denoisers import build_dit, build_unet, calls_of, output_of
 from small_pipelines import build, call_of
@@ -243,10 +248,70 @@ def test_a_network_is_saved_once_it_is_packed(tmp_path):
     assert quantized_layers(UNet2DConditionModel.from_pretrained(tmp_path))
 
 
-def test_a_card_of_the_user_stays(saved, tmp_path):
+def test_a_card_of_the_user_stays_and_says_what_to_import_behind_it(saved, tmp_path):
     (tmp_path / "README.md").write_text("mine")
-    UNet2DConditionModel.from_pretrained(saved[0]).save_pretrained(tmp_path)
-    assert (tmp_path / "README.md").read_text() == "mine"
+    model = UNet2DConditionModel.from_pretrained(saved[0])
+    model.save_pretrained(tmp_path)
+    card = (tmp_path / "README.md").read_text()
+    assert card.startswith("mine\n\n")
+    assert IMPORT in card
+    model.save_pretrained(tmp_path)
+    assert (tmp_path / "README.md").read_text() == card
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    """A hub with the card of a user, or with none; yields name -> content of what is uploaded."""
+    uploaded, card = {}, SimpleNamespace(text=None)
+
+    def upload(*, folder_path, **where):
+        for path in Path(folder_path).rglob("*"):
+            uploaded[path.name] = path.read_bytes()
+        return where["repo_id"]
+
+    def load_card(*args, **kwargs):
+        return ModelCard("An empty card." if card.text is None else card.text)
+
+    for module in (hub_utils, modeling_utils):
+        monkeypatch.setattr(module, "create_repo", lambda name, **_: SimpleNamespace(repo_id=name))
+        monkeypatch.setattr(module, "load_or_create_model_card", load_card)
+    monkeypatch.setattr(hub_utils, "upload_folder", upload)
+    return SimpleNamespace(uploaded=uploaded, card=card)
+
+
+def push(model, folder):
+    model.push_to_hub("me/net")
+
+
+def save_and_push(model, folder):
+    model.save_pretrained(str(folder), push_to_hub=True, repo_id="me/net")
+
+
+@pytest.mark.parametrize("way", [push, save_and_push])
+@pytest.mark.parametrize("text", [None, "---\nlicense: mit\n---\n\nPaints cats.\n"])
+def test_the_card_on_the_hub_says_what_to_import(text, way, hub, saved, tmp_path):
+    hub.card.text = text
+    way(UNet2DConditionModel.from_pretrained(saved[0]), tmp_path)
+    assert hub.uploaded.keys() >= {WEIGHTS, "config.json", "README.md"}
+    assert hub.uploaded[WEIGHTS] == (saved[0] / WEIGHTS).read_bytes()
+    card = hub.uploaded["README.md"].decode()
+    assert ("An empty card." if text is None else "Paints cats.") in card
+    assert ("license: mit" in card) == (text is not None)
+    assert card.count(IMPORT) == 1
+    hub.card.text = card  # what the next version finds there
+    way(UNet2DConditionModel.from_pretrained(saved[0]), tmp_path)
+    assert hub.uploaded["README.md"].decode() == card
+
+
+def test_a_network_in_a_subfolder_of_the_hub_has_a_card_of_its_own(hub, saved):
+    UNet2DConditionModel.from_pretrained(saved[0]).push_to_hub("me/net", subfolder="unet")
+    assert hub.uploaded["README.md"] == (saved[0] / "README.md").read_bytes()
+
+
+def test_a_float_network_is_pushed_by_its_class(hub, saved):
+    model = UNet2DConditionModel.from_pretrained(saved[0]).dequantize()
+    model.push_to_hub("me/net")
+    assert IMPORT not in hub.uploaded["README.md"].decode()
 
 
 def test_a_dequantized_network_is_a_float_one_with_rounded_weights(saved, tmp_path):

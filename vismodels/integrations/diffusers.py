@@ -212,7 +212,7 @@ class QuestQuantizer(DiffusersQuantizer):
 
     def _dequantize(self, model: ModelMixin) -> ModelMixin:
         dequantize_(model)
-        del model.save_pretrained  # the one of its class is back
+        del model.save_pretrained, model._upload_folder  # those of its class are back
         kept = {key: value for key, value in model.config.items() if key != CONFIG}
         model._internal_dict = type(model.config)(kept)
         return model
@@ -222,7 +222,7 @@ def pack_for_diffusers_(model: ModelMixin) -> None:
     """Pack the weights of a quantized network, and make it known to diffusers as quantized.
 
     From then on `save_pretrained`, its own or that of a pipeline, writes packed codes, the
-    configuration and a model card.
+    configuration and a model card; `push_to_hub` uploads them.
 
     Args:
         model: quantized; its activations all calibrated and enabled, or all disabled.
@@ -240,6 +240,7 @@ def pack_for_diffusers_(model: ModelMixin) -> None:
     # Bound to the network, so that a copy of the network, or what is unpickled, saves itself; a
     # method would be pickled by its name, which is that of the class.
     known.save_pretrained = functools.partial(_save_pretrained, model)
+    known._upload_folder = functools.partial(_upload_folder, model)
 
 
 def register() -> None:
@@ -254,9 +255,22 @@ def _save_pretrained(model: ModelMixin, save_directory: Any, *args: Any, **kwarg
         raise ValueError("a network on 8-bit kernels has no codes to save; save it before")
     config = _configured(model)  # it may have been calibrated since it was packed
     type(model).save_pretrained(model, save_directory, *args, **kwargs)
-    card = Path(save_directory) / CARD
-    if not card.exists() or IMPORT in card.read_text(encoding="utf-8"):  # not one of the user's
-        write_text(card, model_card(type(model).__name__, config.settings, config.calibrated))
+    _write_card(model, config, Path(save_directory))
+
+
+def _upload_folder(model: ModelMixin, working_dir: Any, *args: Any, **kwargs: Any) -> Any:
+    # Both ways to the hub, `push_to_hub` and `save_pretrained(push_to_hub=True)`, put the card of
+    # the hub, or an empty one, into the folder right before they call this.
+    _write_card(model, _configured(model), Path(working_dir))
+    return type(model)._upload_folder(model, working_dir, *args, **kwargs)
+
+
+def _write_card(model: ModelMixin, config: QuestConfig, folder: Path) -> None:
+    """Write the card of a network, or what it has to say into the one that there is."""
+    card = folder / CARD
+    before = card.read_text(encoding="utf-8") if card.exists() else ""
+    settings, calibrated = config.settings, config.calibrated
+    write_text(card, model_card(type(model).__name__, settings, calibrated, before))
 
 
 def _configured(model: ModelMixin) -> QuestConfig:
