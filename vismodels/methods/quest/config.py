@@ -73,7 +73,7 @@ class ActivationQuantConfig(Config):
 
 
 class QuantizationSettings(Config):
-    """What of a denoiser is quantized; every convolution and linear layer, and attention."""
+    """What of a denoiser is quantized; every 2-D convolution and linear layer, and attention."""
 
     weights: WeightQuantConfig = WeightQuantConfig()
     activations: ActivationQuantConfig = ActivationQuantConfig()  # inputs of layers, and q, k, v
