@@ -5,8 +5,8 @@
 The scene model at the size of the default run with random weights, on which speed does not depend,
 or any pipeline of diffusers with a UNet in a local folder. Maps follow every normalization layer of
 the UNet. One thread; what is compared takes turns in one process, because machines differ; printed
-are medians of CPU-seconds, and of the ratios of pairs. Peak memory is that of a process of its own;
-`added` is what it rose by after the same with four prompts.
+are medians of CPU-seconds, and of the ratios of pairs. Peak memory is that of a process of its own,
+counted anew after the same with four prompts, and `added` what it rose by since; of Linux only.
 """
 
 import argparse
@@ -44,6 +44,7 @@ SOURCE, TARGET = PROMPTS[:32], PROMPTS[-32:]
 STEPS, PAIRS = 12, 30
 LEARNT: tuple[tuple[int, Pooling], ...] = ((32, "mean"), (32, "mean_std"), (4, "mean"))
 CALL = CallConfig().arguments()
+CLEAR = Path("/proc/self/clear_refs")  # 5 sets the peak of this process to what it holds now
 
 
 # --- what is measured ----------------------------------------------------------------------------
@@ -146,6 +147,8 @@ def seconds(measured: Sequence[float]) -> str:
 
 def peak_memory(folder: str | None, case: str) -> list[str]:
     """Return the peak memory of a case in a process of its own, and what it added, in MB."""
+    if not CLEAR.exists():
+        return ["Linux only", ""]
     command = [sys.executable, __file__, "--memory", case]
     command += [] if folder is None else ["--pipeline", folder]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
@@ -252,6 +255,7 @@ def main() -> None:
             "learn": partial(learn, pipeline, pooling="mean", iterations=2),
         }[case]
         run(batch_size=4)  # what is imported and built once
+        CLEAR.write_text("5")
         before = memory("VmRSS")
         run(batch_size=int(size))
         print(f"{memory('VmHWM'):.0f} {memory('VmHWM') - before:.0f}")

@@ -7,6 +7,8 @@ from diffusers import (
     FlowMatchEulerDiscreteScheduler,
     FluxPipeline,
     FluxTransformer2DModel,
+    LuminaNextDiT2DModel,
+    LuminaPipeline,
     StableDiffusionPipeline,
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
@@ -16,6 +18,8 @@ from transformers import (
     CLIPTextConfig,
     CLIPTextModel,
     CLIPTextModelWithProjection,
+    GemmaConfig,
+    GemmaModel,
     PreTrainedTokenizerFast,
     T5Config,
     T5EncoderModel,
@@ -170,6 +174,35 @@ def flux():
     )
 
 
+def lumina():
+    """Return a pipeline whose guided batches have the conditional half first."""
+    return LuminaPipeline(
+        vae=vae(),
+        text_encoder=GemmaModel(
+            GemmaConfig(
+                vocab_size=len(SPECIAL) + len(WORDS),
+                hidden_size=WIDTH,
+                intermediate_size=WIDTH,
+                num_hidden_layers=1,
+                num_attention_heads=2,
+                num_key_value_heads=2,
+                head_dim=4,
+            )
+        ),
+        tokenizer=tokenizer(),
+        transformer=LuminaNextDiT2DModel(
+            sample_size=4,
+            hidden_size=WIDTH,
+            num_layers=2,
+            num_attention_heads=1,
+            num_kv_heads=1,
+            multiple_of=16,
+            cross_attention_dim=WIDTH,
+        ),
+        scheduler=FlowMatchEulerDiscreteScheduler(),
+    )
+
+
 PIPELINES = {"sd": stable_diffusion, "sdxl": stable_diffusion_xl, "flux": flux}
 # Normalizations and feed-forward layers of denoiser and text encoders.
 NORMS = {
@@ -183,7 +216,7 @@ def build(name, dtype=torch.float32, seed=0):
     """Return a pipeline in evaluation mode whose weights, those of norms too, are random."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        pipeline = PIPELINES[name]()
+        pipeline = {**PIPELINES, "lumina": lumina}[name]()
     generator = torch.Generator().manual_seed(seed)
     for part in pipeline.components.values():
         if isinstance(part, torch.nn.Module):

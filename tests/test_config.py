@@ -147,3 +147,13 @@ def test_compose_puts_sections_together():
     assert compose(config, {"": "a"}) == {"b": 1}
     assert compose(config, {"first": "a.b", "second": "c"}) == {"first": 1, "second": 2}
     assert compose(config, {}) == {}
+
+
+def test_one_seed_of_an_arm_does_not_depend_on_how_many_there_are():
+    keys = {"variant": "arms.softmax", "training": "training"}
+
+    def of(runs):
+        arms = {"softmax": {"runs": runs, "rate": 0.1}}
+        return compose({"arms": arms, "training": {"runs": 7}}, keys)
+
+    assert of(3) == of(5) == {"variant": {"rate": 0.1}, "training": {"runs": 7}}

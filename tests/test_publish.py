@@ -107,7 +107,7 @@ def test_results_that_are_not_there_are_not_published(tmp_path):
 # --- what is taken from a run ------------------------------------------------------------------
 
 
-def stage(directory, name, inputs=(), value=None):
+def stage(directory, name, inputs=(), value=None, variant="ours", **timings):
     """Write the folder of a stage made from the stages `inputs`, with a score if it has one."""
     manifests = [f"results/test/{folder}/{MANIFEST}" for folder in inputs]
     record = Provenance(
@@ -123,10 +123,10 @@ def stage(directory, name, inputs=(), value=None):
     )
     with atomic_folder(directory / "results" / "test" / name) as folder:
         if value is not None:
-            write_scores(folder / SCORES, [Score("toy", "ours", [Value(PSNR_Y, value)])])
+            write_scores(folder / SCORES, [Score("toy", variant, [Value(PSNR_Y, value)])])
         write_json(folder / PROVENANCE, record.to_dict())
         times = {"cpu_seconds": 1.5, "started": "2026-01-02T03:04:05+00:00", "git": None}
-        write_json(folder / VOLATILE, times)
+        write_json(folder / VOLATILE, {**times, "timings": timings})
     return directory / "results" / "test" / name
 
 
@@ -138,19 +138,21 @@ def finished(tmp_path):
     """
     directory = tmp_path / "work"
     stage(directory, "data")
-    stage(directory, "elsewhere/score", ["data"], value=31.25)
+    stage(directory, "elsewhere/score", ["data"], value=31.25, step=7.5)
     stage(directory, "toys/old", ["data"], value=99.0)
-    stage(directory, "tables/toys", ["elsewhere/score"])
+    stage(directory, "toys/score", ["data"], value=30.0, variant="others", step=0.125)
+    stage(directory, "tables/toys", ["elsewhere/score", "toys/score"])
     stage(directory, "report", ["tables/toys"])
     return directory
 
 
 def test_only_what_the_report_was_made_from_is_published(finished):
     stages = publish.collect("test", finished)["stages"]
-    assert list(stages) == ["data", "elsewhere/score", "report", "tables/toys"]
+    assert list(stages) == ["data", "elsewhere/score", "report", "tables/toys", "toys/score"]
     written = read_json(finished / "results/test/elsewhere/score" / SCORES)
     assert stages["elsewhere/score"]["scores"] == written
     assert stages["data"]["scores"] is None
+    assert (stages["elsewhere/score"]["timings"], stages["data"]["timings"]) == ({"step": 7.5}, {})
 
 
 def test_single_items_are_published_where_a_claim_compares_them(finished, monkeypatch):
@@ -202,7 +204,9 @@ def test_a_run_without_a_report_is_not_published(finished):
         publish.collect("test", finished)
 
 
-def test_the_scores_of_a_table_are_those_it_was_made_from(finished, tmp_path):
+@pytest.fixture
+def project_of_toys(tmp_path):
+    """Return a project with the page of toys, and a method that has published nothing."""
     for kind, text in (
         ("tables", PAGE),
         ("claims", "{paper: toy, claims: []}"),
@@ -213,10 +217,32 @@ def test_the_scores_of_a_table_are_those_it_was_made_from(finished, tmp_path):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
     (tmp_path / "README.md").write_text(f"{publish.BEGIN}{publish.END}")
-    published = tmp_path / "docs" / "results"
-    write_json(published / "test" / publish.PUBLISHED, publish.collect("test", finished))
-    files = publish.texts(published, tmp_path)
-    table = files[published / "test" / "tables" / "toys" / "quality.csv"]
-    assert "31.25" in table
-    assert "99" not in table
+    return tmp_path
+
+
+def texts_of(content, project):
+    """Return name -> text of the tables of toys, and the paths of all texts."""
+    published = project / "docs" / "results"
+    write_json(published / "test" / publish.PUBLISHED, content)
+    files = publish.texts(published, project)
+    tables = published / "test" / "tables" / "toys"
+    return {path.name: text for path, text in files.items() if path.parent == tables}, files
+
+
+def test_the_scores_of_a_table_are_those_it_was_made_from(finished, project_of_toys):
+    tables, files = texts_of(publish.collect("test", finished), project_of_toys)
+    assert "31.25" in tables["quality.csv"]
+    assert "99" not in tables["quality.csv"]
     assert not any("unpublished" in path.parts for path in files)
+
+
+def test_times_of_the_methods_own_stages_are_published_beside_the_scores(finished, project_of_toys):
+    content = publish.collect("test", finished)
+    tables, _ = texts_of(content, project_of_toys)
+    assert tables["times.csv"].splitlines()[1:] == ['"toy, others",1,0.125,1.5']
+    assert "7.5" not in tables["times.md"]  # of a stage that other methods share
+    for stage in content["stages"].values():  # as published before times were
+        del stage["timings"]
+    tables, _ = texts_of(content, project_of_toys)
+    assert "quality.csv" in tables
+    assert "times.csv" not in tables

@@ -11,11 +11,12 @@ import pytest
 import torch
 from small_pipelines import build
 
-from vismodels.checkpoint import save_weights
 from vismodels.data.brain_cases import MODALITIES
 from vismodels.methods.lineas.generation import generate
 from vismodels.methods.lineas.maps import Maps
+from vismodels.methods.multilevel_activation.config import MultiLevelConfig
 from vismodels.methods.multilevel_activation.files import read_segmentation
+from vismodels.methods.multilevel_activation.storage import save_segmenter
 from vismodels.nn.residual_unet3d import ResidualUNet3D
 from vismodels.results import SCORES, Score, write_scores
 
@@ -105,7 +106,7 @@ def test_modality_files_become_labels_on_their_grid(project, tmp_path, monkeypat
     folder = tmp_path / "results/default/multilevel_activation/train/glioma/multilevel/seed0"
     network = ResidualUNet3D(4, 1, width=2, depth=3)
     network.initialize_(torch.Generator().manual_seed(0))
-    save_weights(network, folder)
+    save_segmenter(network, MultiLevelConfig(kind="multilevel"), folder)
     write_scores(folder / SCORES, [Score("multilevel_train", "multilevel", [], seed=0)])
     lps = np.diag([-1.0, -1.0, 1.0, 1.0])
     voxels = np.zeros((30, 36, 33), np.float32)

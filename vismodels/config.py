@@ -98,6 +98,9 @@ def lookup(config: Mapping[str, Any], key: str) -> Any:
 def compose(config: Mapping[str, Any], keys: Mapping[str, str]) -> Any:
     """Return the configuration of a stage, put together from sections of `config`.
 
+    A part `variant` is of a stage that makes one seed of an arm: on how many others the arm `runs`
+    is left out, so that more seeds do not make those stale that are there.
+
     Args:
         config: the whole configuration.
         keys: part -> dotted key, or `{"": key}` for a stage whose section is one piece.
@@ -107,7 +110,10 @@ def compose(config: Mapping[str, Any], keys: Mapping[str, str]) -> Any:
     """
     if set(keys) == {""}:
         return lookup(config, keys[""])
-    return {part: lookup(config, key) for part, key in keys.items()}
+    parts = {part: lookup(config, key) for part, key in keys.items()}
+    if isinstance(variant := parts.get("variant"), Mapping):
+        parts["variant"] = {name: value for name, value in variant.items() if name != "runs"}
+    return parts
 
 
 def _explain(model: type[BaseModel], key: str, detail: Any) -> str:

@@ -18,11 +18,12 @@ def case(name="a", **changes):
 
 
 def test_cases_come_back_in_half_precision(tmp_path):
-    first, second = case("a", scheme="msd"), case("b", levels=None)
+    first, second = case("a", scheme="msd", outside=7), case("b", levels=None)
     write_cases([first, second], tmp_path)
     read, unlabeled = read_cases(tmp_path)
     assert (read.name, unlabeled.name, unlabeled.levels) == ("a", "b", None)
     assert (read.scheme, unlabeled.scheme) == ("msd", "")
+    assert (read.outside, unlabeled.outside) == (7, 0)
     assert read.images.dtype == np.float32
     np.testing.assert_allclose(read.images, first.images, atol=2e-3)
     assert np.array_equal(read.levels, first.levels)

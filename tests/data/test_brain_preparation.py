@@ -41,6 +41,18 @@ def test_a_modality_without_contrast_is_named(content):
         standardized(case)
 
 
+def test_a_modality_that_a_case_lacks_stays_0_where_that_is_allowed():
+    case, whole = brain_case(), brain_case()
+    case.images[2] = 0
+    found = standardized(case, may_lack=True).images
+    assert not found[2].any()
+    kept = [0, 1, 3]
+    np.testing.assert_array_equal(found[kept], standardized(whole).images[kept])
+    case.images[1, case.brain] = 300  # there, and without contrast
+    with pytest.raises(ValueError, match=r"case 'a': t1ce has no two different values"):
+        standardized(case, may_lack=True)
+
+
 def test_blocks_of_eight_voxels_are_merged_as_block_reduce_does():
     case = brain_case((6, 8, 10))
     case.images[:] = np.random.default_rng(1).uniform(1, 2, case.images.shape)
@@ -118,6 +130,16 @@ def test_cropping_keeps_brain_and_levels_at_their_places():
     np.testing.assert_array_equal(small.images, case.images[:, :5, 1:6, 1:7])
     np.testing.assert_array_equal(small.levels, case.levels[:5, 1:6, 1:7])
     np.testing.assert_array_equal(small.affine[:3, 3], [0, 2, 2])
+
+
+def test_cropping_keeps_how_many_voxels_it_cut_off():
+    case = brain_case((6, 7, 8))
+    small = cropped(case)
+    assert small.outside == 6 * 7 * 8 - 4 * 5 * 6
+    assert cropped(small).outside == small.outside
+    merged = with_spacing(case, 2.0)
+    assert cropped(merged).outside == merged.images[0].size - cropped(merged).images[0].size > 0
+    assert with_spacing(small, 2.0).outside == round(small.outside / 8)
 
 
 def test_cropping_does_without_levels_and_refuses_an_empty_case():

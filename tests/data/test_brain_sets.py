@@ -1,3 +1,5 @@
+import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -9,12 +11,14 @@ import pytest
 from found_sets import acquired_set, found_set
 from small_brains import brain, brains, same_case
 
+from vismodels.cards.find import DataMissingError
 from vismodels.config import ConfigError, parse_config
 from vismodels.data import brain_sets as module
 from vismodels.data.brain_cases import LEVELS, read_cases
 from vismodels.data.brain_sets import SPLITS, BrainSetConfig, case_scores, prepare_brain_set
 from vismodels.data.brats import find_cases, patient_of, read_case
 from vismodels.data.label_schemes import scheme_by_name
+from vismodels.data.manifest import acquire, write_acquired
 from vismodels.files import FileError
 
 ENDINGS = ("t1n", "t1c", "t2w", "t2f")
@@ -127,9 +131,89 @@ def test_a_set_that_changed_since_it_was_acquired_is_refused(study):
         prepared(study)
 
 
+def write_decathlon(root, count):
+    """Write cases as the Decathlon has them: four channels in a file, and what they are beside."""
+    order = ["FLAIR", "T1w", "t1gd", "T2w"]
+    for folder in ("imagesTr", "labelsTr"):
+        (root / folder).mkdir(parents=True)
+    for number in range(count):
+        case, name = brain(number), f"BRATS_{number:03d}.nii.gz"
+        voxels = np.where(case.brain, 1000 + 100 * case.images, 0).astype(np.float32)
+        channels = np.stack([voxels[place] for place in (3, 0, 1, 2)], axis=-1)
+        nibabel.save(nibabel.Nifti1Image(channels, np.eye(4)), root / "imagesTr" / name)
+        nibabel.save(nibabel.Nifti1Image(case.levels, np.eye(4)), root / "labelsTr" / name)
+    tissues = ["background", "edema", "non-enhancing tumor", "enhancing tumour"]
+    write_header(root, order, tissues)
+
+
+def write_header(root, modalities, labels):
+    named = {"modality": modalities, "labels": labels}
+    header = {what: {str(n): name for n, name in enumerate(names)} for what, names in named.items()}
+    (root / "dataset.json").write_text(json.dumps(header))
+
+
+def test_the_file_that_says_what_channels_are_is_no_case_and_must_not_change(tmp_path):
+    """By the project's own card: with two channels exchanged every image would be another one."""
+    card, root = "msd_brain_tumour", tmp_path / "msd_brain_tumour"
+    write_decathlon(root, 10)
+    acquired = acquire(card, tmp_path)
+    assert acquired.items["dataset.json"]["split"] is None
+    assert [item["split"] for item in acquired.items.values()].count("whole") == 20
+    (tmp_path / "acquired").mkdir()
+    write_acquired(acquired, tmp_path / "acquired")
+
+    def prepare():
+        settings = config(scheme="msd")
+        return prepare_brain_set(settings, card, tmp_path, tmp_path / "acquired", tmp_path / "out")
+
+    assert sum(score.value("cases").value for score in prepare()) == 10
+    shutil.rmtree(tmp_path / "out")
+    write_header(root, ["T1w", "FLAIR", "t1gd", "T2w"], ["background", "edema", "core", "ET"])
+    with pytest.raises(FileError, match=r"1 files are not what was acquired .*dataset\.json"):
+        prepare()
+    (root / "dataset.json").unlink()
+    with pytest.raises(DataMissingError, match=r"1 of 1 files, e\.g\. dataset\.json"):
+        acquire(card, tmp_path)
+
+
 def test_labels_of_another_scheme_are_refused(study):
     with pytest.raises(FileError, match="pass the scheme 'brats2023'"):
         prepared(study, config(scheme="brats2021"))
+
+
+def test_a_rule_for_labels_outside_of_the_scheme_reaches_the_reader(study):
+    """Cavities, as sets after treatment have them: refused, until the rule says what they are."""
+    path = study / f"{PATIENTS[0]}-000" / f"{PATIENTS[0]}-000-seg.nii.gz"
+    image = nibabel.load(path)
+    labels = np.asanyarray(image.dataobj).copy()
+    cavity = labels == 3
+    labels[cavity] = 4
+    nibabel.save(nibabel.Nifti1Image(labels, image.affine), path)
+    (study.parent / "acquired" / "acquired.json").unlink()
+    (study.parent / "acquired").rmdir()
+    acquired_set(found_set("study", study), study.parent / "acquired")
+    with pytest.raises(FileError, match=r"cavity.*extra=\{4: 0\}"):
+        prepared(study)
+    shutil.rmtree(study.parent / "out")
+    cases, _ = prepared(study, config(extra={"4": 0}))
+    (case,) = [c for found in cases.values() for c in found if c.name == f"{PATIENTS[0]}-000"]
+    assert case.levels.max() == 2
+    assert cavity.sum() > 0
+
+
+@pytest.mark.parametrize("extra", [{4: 0}, {"4": 0}])
+def test_labels_of_a_rule_are_numbers_whether_yaml_or_json_holds_them(extra):
+    assert config(extra=extra).extra == {4: 0}
+    assert config().extra == {}
+
+
+@pytest.mark.parametrize(
+    ("extra", "words"),
+    [({3: 0}, "others in `extra`"), ({4: 7}, "level 0 to 3"), ({"cavity": 0}, "extra")],
+)
+def test_a_rule_that_contradicts_the_scheme_is_refused(extra, words):
+    with pytest.raises(ConfigError, match=words):
+        config(extra=extra)
 
 
 def test_too_few_patients_for_the_shares_are_refused(study):

@@ -80,6 +80,15 @@ def test_extra_rule_that_redefines_a_label_or_names_no_level_is_refused(extra):
         scheme_by_name("msd", extra)
 
 
+@pytest.mark.parametrize("labels", [(0, 100, 200, 300), (-1, 1, 2, 3)])
+def test_labels_that_a_file_of_bytes_cannot_hold_are_refused(labels):
+    """As uint8, 300 would be written as 44."""
+    with pytest.raises(ValueError, match=r"scheme 'x': expected labels 0 to 255, .* got \("):
+        LabelScheme("x", labels)
+    largest = LabelScheme("x", (0, 100, 200, 255))
+    assert largest.to_labels(np.arange(4)).tolist() == [0, 100, 200, 255]
+
+
 def test_a_scheme_without_0_refuses_0():
     with pytest.raises(LabelError, match="not 0"):
         LabelScheme("ones", (1, 2, 3, 4)).to_levels(np.array([0, 1]))
@@ -115,6 +124,18 @@ def test_names_that_a_set_states_contradict_a_scheme_that_exchanges_them():
     for name in ("brats2021", "brats2023"):
         with pytest.raises(LabelError, match=r"1 'edema', 2 'non-enhancing tumor', .*pass 'msd'"):
             scheme_by_name(name).refuse_other_names(MSD_NAMES)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["non-enhancing tumor", "non enhancing tumor", "nonenhancing tumor", "Non-Enhancing Tumour",
+     "Necrotic and non-enhancing"],
+)  # fmt: skip
+def test_a_core_without_enhancement_is_none_that_enhances_however_it_is_spelled(name):
+    names = {1: "edema", 2: name, 3: "enhancing tumor"}
+    scheme_by_name("msd").refuse_other_names(names)
+    with pytest.raises(LabelError, match=r"pass 'msd'$"):
+        scheme_by_name("brats2023").refuse_other_names(names)
 
 
 def test_names_of_no_known_tissue_decide_nothing():

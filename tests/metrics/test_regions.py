@@ -153,6 +153,16 @@ def test_cutting_to_the_box_of_both_masks_changes_nothing(seed):
 
 
 @given(SEEDS)
+def test_what_was_cut_off_counts_for_the_specificity_alone(seed):
+    predicted, truth = case(seed)
+    inside = [np.pad(masks, ((0, 0), (1, 2), (0, 3), (2, 0))) for masks in (predicted, truth)]
+    cut_off = inside[0][0].size - predicted[0].size
+    whole = region_scores(*inside, SPACING, "nan")
+    for region, score in region_scores(predicted, truth, SPACING, "nan", cut_off=cut_off).items():
+        assert vars(score) == pytest.approx(vars(whole[region]), nan_ok=True)
+
+
+@given(SEEDS)
 def test_overlap_agrees_with_counts_and_with_monai(seed):
     predicted, truth = case(seed)
     scores = region_scores(predicted, truth, SPACING, "nan").values()

@@ -2,6 +2,8 @@ import numpy as np
 import pytest
 
 from vismodels.config import ConfigError, parse_config
+from vismodels.data.brain_cases import read_cases, write_cases
+from vismodels.data.brain_preparation import standardized
 from vismodels.data.zscore import normalized
 from vismodels.methods.multilevel_activation.thresholds import threshold_dice
 from vismodels.synthetic.glioma import SPLITS, GliomaConfig, make_cases
@@ -111,6 +113,17 @@ def test_a_lost_modality_is_0_and_the_case_keeps_its_brain():
         np.testing.assert_array_equal(case.brain, lost.brain)
         kept = [not missing for missing in empty]
         np.testing.assert_array_equal(case.images[kept], lost.images[kept])
+
+
+def test_cases_that_lost_a_modality_are_standardized_and_kept(tmp_path):
+    """As the stage does it; the lost image stays 0, the others are those of the whole case."""
+    sets = [make_cases(small(modality_dropout=share), "train", 0) for share in (0.0, 1.0)]
+    complete, lossy = ([standardized(c, may_lack=True) for c in cases] for cases in sets)
+    write_cases(lossy, tmp_path)
+    for case, lost, read in zip(complete, lossy, read_cases(tmp_path), strict=True):
+        kept = [bool(image.any()) for image in read.images]
+        assert kept.count(False) == 1
+        np.testing.assert_array_equal(lost.images[kept], case.images[kept])
 
 
 def test_a_threshold_after_contrast_agent_does_not_find_enhancing_tumor(sets):

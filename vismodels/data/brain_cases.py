@@ -34,6 +34,7 @@ class BrainCase:
         affine: (4, 4) float64 from voxel indices to millimeters, as NIfTI files have it.
         scheme: name of the label scheme in which the case's labels are written to files; empty
             where it is not known.
+        outside: voxels of the whole grid that were cut off around these; background, all of them.
     """
 
     name: str
@@ -41,6 +42,7 @@ class BrainCase:
     levels: NDArray[np.uint8] | None
     affine: NDArray[np.float64]
     scheme: str = ""
+    outside: int = 0
 
     def __post_init__(self) -> None:
         if self.images.ndim != 4 or len(self.images) != len(MODALITIES):
@@ -104,7 +106,8 @@ def write_cases(cases: Iterable[BrainCase], folder: Path) -> None:
             arrays["levels"] = case.levels
         with atomic_path(folder / f"{case.name}.npz") as temporary, temporary.open("wb") as file:
             np.savez(file, allow_pickle=False, **arrays)
-        records.append({"name": case.name, "affine": case.affine.tolist(), "scheme": case.scheme})
+        known = {"name": case.name, "scheme": case.scheme, "outside": case.outside}
+        records.append({**known, "affine": case.affine.tolist()})
     write_json(folder / RECORDS, records)
 
 
@@ -124,4 +127,5 @@ def _case(record: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Brai
         levels=arrays.get("levels"),
         affine=np.array(record["affine"], dtype=np.float64),
         scheme=record["scheme"],
+        outside=record["outside"],
     )

@@ -3,6 +3,7 @@
 Each function takes a `BrainCase` and returns a new one whose affine fits its voxels. Torch-free.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -15,19 +16,23 @@ from vismodels.data.zscore import normalized
 SAME_SPACING = 0.01  # of a voxel
 
 
-def standardized(case: BrainCase) -> BrainCase:
+def standardized(case: BrainCase, *, may_lack: bool = False) -> BrainCase:
     """Return the case in standard deviations from each modality's mean, 0 outside of the brain.
 
     As `zscore.normalized`; but a file without contrast is taken for a mistake.
 
     Args:
         case: with images of any unit, 0 outside of the brain.
+        may_lack: whether a modality that is 0 everywhere is one that the case lacks, and stays 0;
+            of generated cases, for a file that is empty is a mistake.
 
     Raises:
         ValueError: if a modality has no two different values in the brain.
     """
     for modality, image in zip(MODALITIES, case.images, strict=True):
         values = image[image != 0]
+        if may_lack and not values.size:
+            continue
         if not values.size or values.min() == values.max():
             raise ValueError(
                 f"case {case.name!r}: {modality} has no two different values in the brain; is it "
@@ -67,11 +72,19 @@ def with_spacing(case: BrainCase, spacing: float) -> BrainCase:
         levels = np.stack(regions).sum(axis=0, dtype=np.uint8)
     to_fine = np.diag([*map(float, factors), 1.0])  # index of a block -> of its center
     to_fine[:3, 3] = (np.array(factors) - 1) / 2
-    return replace(case, images=images, levels=levels, affine=case.affine @ to_fine)
+    return replace(
+        case,
+        images=images,
+        levels=levels,
+        affine=case.affine @ to_fine,
+        outside=round(case.outside / math.prod(factors)),  # of blocks, as many as these voxels fill
+    )
 
 
 def cropped(case: BrainCase) -> BrainCase:
     """Return the smallest box of the case that holds its brain and every voxel with a level.
+
+    How many voxels are cut off is kept: they count where nothing was predicted and nothing is.
 
     Raises:
         ValueError: if there is no brain in it.
@@ -83,11 +96,13 @@ def cropped(case: BrainCase) -> BrainCase:
     box = tuple(slice(*ends) for ends in corners)
     to_whole = np.eye(4)  # index in the box -> in the case
     to_whole[:3, 3] = [start for start, _ in corners]
+    kept = math.prod(end - start for start, end in corners)
     return replace(
         case,
         images=np.ascontiguousarray(case.images[:, *box]),
         levels=None if case.levels is None else np.ascontiguousarray(case.levels[box]),
         affine=case.affine @ to_whole,
+        outside=case.outside + held.size - kept,
     )
 
 

@@ -6,7 +6,7 @@ Torch-free.
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from pydantic import Field, PositiveFloat, model_validator
+from pydantic import Field, NonNegativeInt, PositiveFloat, model_validator
 
 from vismodels.config import Config, suggestion
 from vismodels.data.brain_cases import LEVELS, BrainCase, write_cases
@@ -24,6 +24,7 @@ class BrainSetConfig(Config):
 
     Args:
         scheme: what its labels mean; see `label_schemes`. There is no default.
+        extra: label -> level of labels outside of the scheme: {4: 0} counts a cavity as background.
         spacing: millimeters of the cubes that voxels are merged into; None keeps them.
         crop: whether the box of the brain is cut out.
         bias_correction: whether N4 runs first; needs SimpleITK.
@@ -31,6 +32,7 @@ class BrainSetConfig(Config):
     """
 
     scheme: str
+    extra: Mapping[NonNegativeInt, NonNegativeInt] = Field(default_factory=dict)
     spacing: PositiveFloat | None = None
     crop: bool = True
     bias_correction: bool = False
@@ -42,6 +44,7 @@ class BrainSetConfig(Config):
             raise ValueError(
                 f"scheme is {self.scheme!r}, which is none{suggestion(self.scheme, SCHEME_NAMES)}"
             )
+        scheme_by_name(self.scheme, self.extra)  # refuses what contradicts the scheme
         return self
 
 
@@ -66,7 +69,7 @@ def prepare_brain_set(
     refuse_changed(found, items)
     files = {each.name: each for each in find_cases(_root(found.files))}
     splits = split_by_case(list(files), dict(zip(SPLITS, config.shares, strict=True)), 0)
-    scheme, scores = scheme_by_name(config.scheme), []
+    scheme, scores = scheme_by_name(config.scheme, config.extra), []
     for split, names in splits.items():
         (folder / split).mkdir(parents=True)
         cases = [

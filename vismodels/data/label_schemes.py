@@ -5,6 +5,7 @@ is edema in one set and core in the next, so whoever reads a file names its sche
 knows these numbers. Levels are those of `data.brain_cases`.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -16,6 +17,8 @@ from vismodels.config import suggestion
 from vismodels.data.brain_cases import LEVELS
 
 _SHOWN = 5  # values that a message lists
+_LARGEST = 255  # label that files of one byte a voxel hold
+_NON_ENHANCING = re.compile(r"non[-\s]*enhancing")
 
 
 class LabelError(ValueError):
@@ -34,7 +37,8 @@ class LabelScheme:
             resection cavity as background. These labels are read and never written.
 
     Raises:
-        ValueError: if two levels share a label, or `extra` redefines a label or names no level.
+        ValueError: if two levels share a label, a label is not in 0..255, or `extra` redefines a
+            label or names no level.
     """
 
     name: str
@@ -47,6 +51,11 @@ class LabelScheme:
             raise ValueError(
                 f"scheme {self.name!r}: expected {LEVELS} different labels, and others in `extra`; "
                 f"got {self.labels} and {dict(self.extra)}"
+            )
+        if not all(0 <= label <= _LARGEST for label in self.labels):
+            raise ValueError(
+                f"scheme {self.name!r}: expected labels 0 to {_LARGEST}, which fit a byte, got "
+                f"{self.labels}; read others through `extra`, or renumber them"
             )
         if not all(0 <= level < LEVELS for level in self.extra.values()):
             raise ValueError(
@@ -187,6 +196,6 @@ def _level_named(name: str) -> int | None:
     words = name.lower()
     if "edema" in words:  # "oedema" too
         return 1
-    if "non-enhancing" in words or "necro" in words:
+    if _NON_ENHANCING.search(words) or "necro" in words:
         return 2
     return 3 if "enhancing" in words else None

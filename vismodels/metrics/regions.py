@@ -53,7 +53,8 @@ class RegionScore:
         dice: 0 to 1; NaN where the rule for empty regions says so.
         hd95: in mm; NaN or infinite where the rule for empty regions says so.
         sensitivity: 0 to 1; NaN without true voxels.
-        specificity: 0 to 1, over the whole grid; NaN where the region fills it.
+        specificity: 0 to 1, over the whole grid, what was cut off included; NaN where the region
+            fills it.
         predicted: voxels predicted.
         true: voxels of the truth.
     """
@@ -72,7 +73,7 @@ class RegionScore:
 
 
 def region_scores(
-    predicted: Mask, truth: Mask, spacing: Sequence[float], rule: EmptyRule
+    predicted: Mask, truth: Mask, spacing: Sequence[float], rule: EmptyRule, *, cut_off: int = 0
 ) -> dict[str, RegionScore]:
     """Return the scores of a case by the names of the regions.
 
@@ -86,6 +87,8 @@ def region_scores(
         truth: like `predicted`.
         spacing: (D, H, W) in mm.
         rule: for Dice and HD95 of empty regions.
+        cut_off: voxels of the whole grid around these, as of a case cropped to its brain: in no
+            region and predicted as none, so that they count for the specificity alone.
 
     Raises:
         TypeError: if a mask is not boolean.
@@ -93,7 +96,7 @@ def region_scores(
     """
     _check(predicted, truth, spacing, rule)
     return {
-        region: _region_score(predicted[n], truth[n], spacing, rule)
+        region: _region_score(predicted[n], truth[n], spacing, rule, cut_off)
         for n, region in enumerate(REGIONS)
     }
 
@@ -157,12 +160,12 @@ def region_values(cases: Mapping[str, Mapping[str, RegionScore]]) -> list[Value]
 
 
 def _region_score(
-    predicted: Mask, truth: Mask, spacing: Sequence[float], rule: EmptyRule
+    predicted: Mask, truth: Mask, spacing: Sequence[float], rule: EmptyRule, cut_off: int
 ) -> RegionScore:
     found, true, common = (
         int(np.count_nonzero(mask)) for mask in (predicted, truth, predicted & truth)
     )
-    outside = truth.size - true
+    outside = truth.size - true + cut_off
     if found and true:
         dice, hd95 = _dice(predicted, truth), hausdorff_95(predicted, truth, spacing)
     else:

@@ -2,9 +2,9 @@
 
 from script_tools import stage
 
-from vismodels.checkpoint import save_weights
 from vismodels.data.brain_cases import read_cases
 from vismodels.methods.multilevel_activation.config import TrainConfig
+from vismodels.methods.multilevel_activation.storage import save_segmenter
 from vismodels.methods.multilevel_activation.train import train
 from vismodels.problems import of_problem
 
@@ -18,7 +18,7 @@ with stage(snakemake, TrainConfig) as s:
         device=s.device,
         checkpoint_dir=s.checkpoint_dir,
     )
-    save_weights(trained.network, s.folder)
+    save_segmenter(trained.network, s.config.variant.head, s.folder)
     trained.losses.to_csv(s.folder / "losses.csv")
     trained.validation.to_csv(s.folder / "validation.csv")
     s.write(of_problem(s.wildcards["problem"], [trained.score]))

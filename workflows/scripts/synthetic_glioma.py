@@ -10,7 +10,8 @@ from vismodels.synthetic.glioma import SPLITS, GliomaConfig, make_cases
 with stage(snakemake, GliomaConfig) as s:
     sets = {}
     for split in SPLITS:
-        sets[split] = [standardized(case) for case in make_cases(s.config, split, s.seed)]
+        cases = make_cases(s.config, split, s.seed)
+        sets[split] = [standardized(case, may_lack=True) for case in cases]
         write_cases(sets[split], s.folder / split)
     s.write(
         case_scores(

@@ -71,6 +71,19 @@ def test_of_a_guided_pass_the_conditional_half_is_kept(name):
     assert not torch.allclose(guided["mean"][LAYERS[name][0], 1], plain["mean"][LAYERS[name][0], 1])
 
 
+def test_the_conditional_half_is_kept_where_it_comes_first():
+    """Rows of the negative prompt would be learnt from without a word."""
+    lumina = build("lumina")
+    layers = ["transformer.layers.1.ffn_norm1", "text_encoder.norm"]
+    call = {"num_inference_steps": 2, "height": 16, "width": 16, "clean_caption": False}
+    plain, _ = pooled(lumina, layers, guidance_scale=0.0, **call)
+    guided, _ = pooled(lumina, layers, guidance_scale=4.0, negative_prompt="star", **call)
+    assert guided["mean"].keys() == plain["mean"].keys()
+    for key in [(layers[0], 0), (layers[1], 0)]:
+        assert_close(guided["mean"][key], plain["mean"][key], atol=1e-5, rtol=1e-5)
+    assert not torch.allclose(guided["mean"][layers[0], 1], plain["mean"][layers[0], 1])
+
+
 def test_rows_do_not_depend_on_the_batches(sd):
     together, _ = pooled(sd, LAYERS["sd"], ["mean", "max"], **call_of("sd", 2))
     apart, _ = pooled(sd, LAYERS["sd"], ["mean", "max"], batch_size=2, **call_of("sd", 2))

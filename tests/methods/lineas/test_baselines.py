@@ -91,6 +91,21 @@ def test_a_negative_prompt_is_for_all_batches(name):
     assert maps.support() > 0.9
 
 
+def test_maps_remember_the_call_they_were_estimated_with(sd):
+    maps = fit_closed_form(sd, SOURCE, TARGET, act(), call=call_of("sd", 2))
+    assert maps.about["config"]["call"] == {"num_inference_steps": 2, "guidance_scale": 0.0}
+    with pytest.raises(ValueError, match="call has generator"):
+        fit_closed_form(sd, SOURCE, TARGET, act(), call=call_of("sd", generator=None))
+
+
+def test_a_layer_whose_activations_are_not_finite_is_named(sd):
+    with torch.no_grad():
+        sd.unet.conv_norm_out.bias[1] = torch.inf
+    for estimator in ("mean", "iti"):
+        with pytest.raises(ValueError, match=r"no map of unet\.conv_norm_out: .* not finite"):
+            fit_closed_form(sd, SOURCE, TARGET, act(estimator))
+
+
 def test_results_do_not_depend_on_the_batches(sd):
     maps = [fit_closed_form(sd, SOURCE, TARGET, act(batch_size=size)) for size in (1, 6)]
     for layer in FEW:

@@ -111,6 +111,21 @@ def test_an_edit_of_prompts_has_a_place_for_prompt_and_words(template):
         PromptEditMethod(kind="prompt_edit", template=template)
 
 
+@pytest.mark.parametrize(
+    "template",
+    ["{prompt} no {word}", "{prompt} no {words", "{prompt} {words} {}", "{prompt:d} {words}"],
+)
+def test_an_edit_of_prompts_has_no_other_place(template):
+    with pytest.raises(ValidationError, match="other places than"):
+        PromptEditMethod(kind="prompt_edit", template=template)
+
+
+def test_braces_of_a_template_are_doubled_and_hold_no_place():
+    with pytest.raises(ValidationError, match=r"template has no \{words\}"):
+        PromptEditMethod(kind="prompt_edit", template="{prompt} no {{words}}")
+    assert PromptEditMethod(kind="prompt_edit", template="{{{prompt}}} no {words}")
+
+
 @pytest.mark.parametrize("key", ["folded", "inverted", "composed", "shown"])
 def test_arms_that_are_named_exist(key):
     with pytest.raises(ConfigError, match=rf"{key}: no arm 'linaes'; did you mean 'lineas'"):
@@ -122,6 +137,66 @@ def test_only_maps_are_folded_inverted_and_composed(key):
     with pytest.raises(ConfigError, match=rf"evaluation\.{key}: 'negative' has no maps"):
         parse(section(scenes=problem(evaluation={key: ["negative"]})))
     assert parse(section(scenes=problem(evaluation={"shown": ["negative"]})))
+
+
+@pytest.mark.parametrize(
+    ("key", "change", "message"),
+    [
+        ("folded", {"mask": "pooled"}, "maps with mask: pooled cannot be folded"),
+        ("folded", {"mode": "avg"}, "maps with mode: avg cannot be folded"),
+        ("folded", {"mode": "last"}, "maps with mode: last cannot be folded"),
+        ("composed", {"mask": "positions"}, "maps with mask: positions cannot be composed"),
+        ("composed", {"mode": "avg"}, None),
+        ("inverted", {"mode": "image_avg", "mask": "pooled"}, None),
+    ],
+)
+def test_maps_that_could_not_be_folded_or_composed_are_refused(key, change, message):
+    arms = {"act": {"grid": {"a": CLOSED, "b": {**CLOSED, **change}}}}
+    problems = section(scenes=problem(arms, {key: ["act"]}))
+    if message is None:
+        assert parse(problems)
+    else:
+        with pytest.raises(ConfigError, match=rf"evaluation\.{key}: {message}.*act\.grid\.b"):
+            parse(problems)
+
+
+@pytest.mark.parametrize("method", [MAPS, CLOSED])
+def test_an_arm_has_no_call_of_its_own(method):
+    """It would be ignored: images are scored with the problem's."""
+    arms = {"maps": {"grid": {"a": {**method, "call": {"num_inference_steps": 2}}}}}
+    with pytest.raises(ConfigError, match=r"arms\.maps.*grid\.a\.call: .* set it there"):
+        parse(section(scenes=problem(arms)))
+
+
+@pytest.mark.parametrize(
+    ("samples", "batch_size", "message"),
+    [
+        (8, 8, None),
+        (None, 8, None),
+        (9, 8, r"arms\.maps\.samples: 9 of each side are wanted, .* 10 source and 8 target"),
+        (4, 8, r"maps\.grid\.a\.batch_size: a batch of 8 cannot be drawn from 4 source prompts"),
+        (None, 11, "a batch of 11 cannot be drawn from 10 source prompts"),
+    ],
+)
+def test_there_are_as_many_prompts_as_samples_and_batches_ask_for(samples, batch_size, message):
+    arms = {"maps": {"samples": samples, "grid": {"a": {**MAPS, "batch_size": batch_size}}}}
+    problems = section(scenes=problem(arms, prompts={"source": 10, "target": 8}))
+    if message is None:
+        assert parse(problems)
+    else:
+        with pytest.raises(ConfigError, match=message):
+            parse(problems)
+
+
+def test_the_calls_of_closed_forms_may_hold_fewer_prompts_than_a_batch():
+    arms = {"act": {"samples": 4, "grid": {"a": {**CLOSED, "batch_size": 32}}}}
+    assert parse(section(scenes=problem(arms)))
+
+
+@pytest.mark.parametrize("part", ["validation", "test"])
+def test_images_are_judged_by_those_of_other_prompts(part):
+    with pytest.raises(ConfigError, match=rf"prompts\.{part}"):
+        parse(section(scenes=problem(prompts={part: 1})))
 
 
 def test_composed_concepts_are_those_of_the_problem():
@@ -216,3 +291,13 @@ def test_the_papers_run_chooses_nothing_and_has_its_fifteen_concepts(configured)
     for each in problems.values():
         assert len(set(each.concepts)) == 15
         assert all(len(arm.grid) == 1 for arm in each.arms.values())
+
+
+def test_the_table_of_sparsity_names_the_gammas_of_the_benchmark(configured, project):
+    arms = configured("benchmark").problems["scenes"].arms
+    page = yaml.safe_load((project / "workflows/tables/lineas.yaml").read_text())
+    (table,) = [each for each in page["tables"] if each["name"] == "sparsity"]
+    labels = {row["select"]["variant"]: row["label"] for row in table["rows"]}
+    for name in ("sparse_1", "sparse_2", "sparse_3"):
+        gamma = arms[name].grid["fixed"].sparsity.gamma
+        assert labels[f"{name}_at_100"] == f"gamma {gamma:g}"

@@ -89,6 +89,43 @@ def test_iti_shifts_along_the_axis_that_separates(generator):
     assert iti_map(target, source, 2.0).shift[1] < 0
 
 
+@pytest.mark.parametrize("noise", [0.0, 1e-9])
+def test_iti_leaves_a_layer_alone_whose_sides_do_not_differ(noise, generator):
+    """The normal had no length, and a map of NaN came out; or the length of rounding alone."""
+    source = draw(6, 3, generator)
+    target = source.flip(0) + noise * draw(6, 3, generator)
+    for sides in ((source, target), (torch.full((4, 3), 2.0).double(), torch.full((6, 3), 2.0))):
+        each = estimate(*sides, ActConfig(estimator="iti"))
+        assert torch.equal(each.scale, torch.ones(3))
+        assert torch.equal(each.shift, torch.zeros(3))
+
+
+def test_iti_leaves_units_alone_that_never_vary(generator):
+    source, target = draw(8, 3, generator), draw(5, 3, generator, shift=3.0)
+    for side in (source, target):
+        side[:, 1] = 1e3 + 1e-5 * draw(len(side), 1, generator)[:, 0]
+    shift = iti_map(source, target, 1.0).shift
+    assert shift[1] == 0
+    others = [0, 2]
+    alone = iti_map(source[:, others], target[:, others], 1.0).shift
+    assert_close(shift[others], alone, rtol=0.05, atol=0)
+
+
+@pytest.mark.parametrize("estimator", ["mean", "gaussian", "linear", "iti"])
+@pytest.mark.parametrize("bad", [torch.inf, torch.nan])
+def test_activations_that_are_not_finite_are_refused(estimator, bad, generator):
+    source, target = draw(5, 3, generator), draw(6, 3, generator)
+    target[2, 1] = bad
+    with pytest.raises(ValueError, match=r"activations of 1 of 3 units are not finite; .* float32"):
+        estimate(source, target, ActConfig(estimator=estimator))
+
+
+def test_a_map_that_float32_cannot_hold_is_refused(generator):
+    source, target = draw(5, 3, generator), draw(6, 3, generator, shift=1e200)
+    with pytest.raises(ValueError, match="maps of 3 of 3 units are not finite"):
+        estimate(source, target, ActConfig(estimator="mean"))
+
+
 @pytest.mark.parametrize("estimator", ["mean", "gaussian", "linear", "iti"])
 def test_estimates_are_float32_maps(estimator, generator):
     source, target = draw(5, 3, generator).float(), draw(6, 3, generator).float()

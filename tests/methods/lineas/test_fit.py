@@ -7,7 +7,12 @@ from small_pipelines import NORMS, PIPELINES, SOURCE, TARGET, build, call_of, ho
 from vismodels.checkpoint import tensor_digest
 from vismodels.methods.lineas import fit as fit_module
 from vismodels.methods.lineas.activations import pooled_activations
-from vismodels.methods.lineas.config import FitConfig, OptimizerConfig, SparsityConfig
+from vismodels.methods.lineas.config import (
+    CallConfig,
+    FitConfig,
+    OptimizerConfig,
+    SparsityConfig,
+)
 from vismodels.methods.lineas.fit import build_optimizer, fit, learning_rate, noise_seeds
 from vismodels.methods.lineas.layers import pipeline_modules, select_layers
 from vismodels.methods.lineas.maps import Maps
@@ -358,6 +363,21 @@ def test_a_loss_that_is_not_finite_stops_the_fit(sd):
             sd, SOURCE, TARGET, config(9, optimizer=OptimizerConfig(name="sgd", learning_rate=1e30))
         )
     assert not hooks_of(sd)
+
+
+@pytest.mark.parametrize("name", ["prompt", "generator", "output_type"])
+def test_arguments_that_are_set_here_are_refused_in_a_call(sd, name):
+    with pytest.raises(ValueError, match=f"call has {name}, .* leave it out"):
+        fit(sd, SOURCE, TARGET, config(1), call=call_of("sd", **{name: "pil"}))
+
+
+def test_maps_remember_the_call_they_were_learnt_with(sd, tmp_path):
+    settings = config(1, call=CallConfig(num_inference_steps=7, guidance_scale=3.0))
+    call = {"num_inference_steps": 2, "negative_prompt": "a star"}
+    maps = fit(sd, SOURCE, TARGET, settings, call=call)
+    assert maps.about["config"]["call"] == {"guidance_scale": 3.0, **call}
+    maps.save_pretrained(tmp_path)
+    assert Maps.from_pretrained(tmp_path).about == maps.about
 
 
 def test_maps_remember_where_they_come_from(sd):

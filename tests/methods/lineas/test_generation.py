@@ -65,3 +65,9 @@ def test_negative_prompts_are_one_for_all_or_one_for_each(sd):
 def test_prompts_and_seeds_belong_together(sd):
     with pytest.raises(ValueError, match="got 2 and 3"):
         images(sd, seeds=[1, 2])
+
+
+@pytest.mark.parametrize("name", ["prompt", "generator", "output_type"])
+def test_arguments_that_are_set_here_are_refused_in_a_call(sd, name):
+    with pytest.raises(ValueError, match=f"call has {name}, .* leave it out"):
+        images(sd, call={**call_of("sd"), name: "pil"})

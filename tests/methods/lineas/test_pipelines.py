@@ -5,7 +5,12 @@ from torch import nn
 
 from vismodels.methods.lineas.layers import pipeline_modules, select_layers
 from vismodels.methods.lineas.maps import AffineMap, Maps
-from vismodels.methods.lineas.pipelines import call_of_batch, latents_of, seeded
+from vismodels.methods.lineas.pipelines import (
+    call_of_batch,
+    call_to_record,
+    latents_of,
+    seeded,
+)
 from vismodels.methods.lineas.steer import steer
 from vismodels.nn.hooks import edit
 
@@ -144,6 +149,22 @@ def test_texts_beside_the_prompts_are_one_for_all_or_one_for_each():
     assert call_of_batch({"negative_prompt": None}, [0], 1) == {"negative_prompt": None}
     with pytest.raises(ValueError, match=r"negative_prompt is one text .* got 2 for 3 prompts"):
         call_of_batch({"negative_prompt": ["a", "b"]}, [0], 3)
+
+
+@pytest.mark.parametrize("name", ["prompt", "generator", "output_type", "callback_on_step_end"])
+def test_arguments_that_are_set_here_are_refused_in_a_call(sd, name):
+    with pytest.raises(ValueError, match=f"call has {name}, .* leave it out"):
+        latents_of(sd, PROMPTS, call={**call_of("sd"), name: "latent"})
+
+
+def test_a_call_is_recorded_as_json_holds_it():
+    call = {"timesteps": (399,), "guidance_scale": 0.0, "latents": torch.zeros(1), "eta": torch.nan}
+    assert call_to_record(call) == {
+        "timesteps": [399],
+        "guidance_scale": 0.0,
+        "latents": "Tensor",
+        "eta": "float",
+    }
 
 
 def test_a_pipeline_without_a_callback_is_refused():

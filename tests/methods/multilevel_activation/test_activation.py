@@ -17,8 +17,10 @@ from vismodels.methods.multilevel_activation.activation import (
     derivative,
     inverse,
     levels_above,
+    regions_above,
     thresholds,
 )
+from vismodels.methods.multilevel_activation.nesting import violations
 
 GLIOMA = Steps()
 OTHERS = [Steps(2, 4.0, 1.0), Steps(3, 10.0, 0.5), Steps(4, 2.0, 2.5), Steps(7, 3.0, 0.8)]
@@ -267,3 +269,25 @@ def test_regions_are_nested_for_any_logits(generator, dtype):
     for outer, inner in itertools.pairwise(regions.unbind(1)):
         assert not (inner & ~outer).any()
     assert torch.equal(regions.sum(1), layer.levels(z).squeeze(1))
+
+
+def test_each_region_is_thresholded_by_itself_so_that_its_violations_can_be_counted():
+    """With bounds in a wrong order masks cease to be nested; masks made of levels never would."""
+    z = torch.tensor([-0.6, -0.25, 0.25, 0.6]).view(1, 1, 4, 1, 1)
+    bounds = thresholds(GLIOMA)
+    assert regions_above(z, bounds).flatten(2).int().tolist() == [
+        [[0, 1, 1, 1], [0, 0, 1, 1], [0, 0, 0, 1]]
+    ]
+    layer = MultiLevelActivation()
+    layer.thresholds = (bounds[1], bounds[0], bounds[2])
+    assert violations(layer.regions(z)[0]) == (0, 1)
+    layer.thresholds = (bounds[0], bounds[2], bounds[1])
+    assert violations(layer.regions(z)[0]) == (1, 0)
+
+
+@pytest.mark.parametrize("dtype", HALF)
+@pytest.mark.parametrize("decode", ["activation", "cumulative"])
+def test_regions_and_levels_agree_on_every_half_precision_number(dtype, decode):
+    z = torch.arange(-(2**15), 2**15).to(torch.int16).view(dtype).view(1, 1, -1)
+    bounds = thresholds(GLIOMA, decode)
+    assert torch.equal(regions_above(z, bounds).sum(1, keepdim=True), levels_above(z, bounds))

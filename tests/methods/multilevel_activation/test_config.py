@@ -12,6 +12,8 @@ from vismodels.methods.multilevel_activation.config import (
     TrainConfig,
 )
 from vismodels.methods.multilevel_activation.names import LOSSES, SIGMOID_LOSSES, SOFTMAX_LOSSES
+from vismodels.metrics.bounds import Bound
+from vismodels.report.method_files import read_method_files
 
 ARMS = ("multilevel", "softmax", "sigmoid_regions")
 RUNS = ("default", "test", "benchmark", "paper")
@@ -73,6 +75,26 @@ def test_trained_networks_are_segmented_with_flips_and_in_half_precision():
     assert {(bound.variant, bound.value, bound.at_least) for bound in problem.scoring.bounds} == {
         ("multilevel", 0.0, False)
     }
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_a_claim_about_violations_requires_that_the_multilevel_head_has_none(run):
+    """The claim tests whether sigmoids have any; that the other head has none is a bound."""
+    _, _, found = read_method_files("multilevel_activation", project_root() / "workflows")
+    claims = [claim for claim in found.claims if str(claim.metric).count("_outside_")]
+    assert len(claims) == 4
+    problems, checked = parsed(run).problems, 0
+    for claim in claims:
+        assert (claim.kind, claim.variants[0]) == ("less", "multilevel")
+        assert claim.requires == (f"{claim.metric} on {claim.dataset.card}",)
+        if problem := problems.get(claim.condition["problem"]):
+            none = Bound(
+                set=claim.dataset.card, variant="multilevel", metric=claim.metric, value=0.0,
+                at_least=False,
+            )  # fmt: skip
+            assert none in problem.scoring.bounds
+            checked += 1
+    assert checked == {"default": 2, "test": 2, "benchmark": 4, "paper": 1}[run]
 
 
 def test_the_benchmark_has_every_loss():

@@ -3,7 +3,18 @@ from collections import OrderedDict
 
 import pytest
 import torch
-from monai.networks.nets import DynUNet, SegResNet, SwinUNETR
+from monai.networks.nets import (
+    UNETR,
+    AttentionUnet,
+    BasicUNet,
+    BasicUNetPlusPlus,
+    DynUNet,
+    HighResNet,
+    SegResNet,
+    SwinUNETR,
+    UNet,
+    VNet,
+)
 from torch import nn
 
 from vismodels.methods.multilevel_activation.activation import Steps, background_bias
@@ -45,6 +56,48 @@ def swin_unetr(channels):
         in_channels=4, out_channels=channels, feature_size=12, depths=(1, 1, 1, 1),
         num_heads=(1, 1, 1, 1),
     )  # fmt: skip
+
+
+def unet(channels):
+    return UNet(3, 4, channels, channels=(4, 8, 16), strides=(2, 2))
+
+
+def residual_unet(channels):
+    return UNet(3, 4, channels, channels=(4, 8, 16), strides=(2, 2), num_res_units=2)
+
+
+def basic_unet(channels):
+    return BasicUNet(3, 4, channels, features=(4, 4, 8, 8, 16, 4))
+
+
+def basic_unet_plus_plus(channels, **options):
+    return BasicUNetPlusPlus(3, 4, channels, features=(4, 4, 8, 8, 16, 4), **options)
+
+
+def attention_unet(channels):
+    return AttentionUnet(3, 4, channels, channels=(4, 8, 16), strides=(2, 2))
+
+
+def vnet(channels):
+    return VNet(3, 4, channels)
+
+
+def unetr(channels):
+    pytest.importorskip("einops")
+    return UNETR(
+        in_channels=4, out_channels=channels, img_size=(16, 16, 16), feature_size=4,
+        hidden_size=24, mlp_dim=32, num_heads=2,
+    )  # fmt: skip
+
+
+def high_res_net(channels):
+    parts = [
+        {"name": "first", "n_features": 4, "kernel_size": 3},
+        {"name": "residual", "n_features": 4, "kernels": (3, 3), "repeat": 1},
+        {"name": "middle", "n_features": 4, "kernel_size": 1},
+        {"name": "last", "kernel_size": 1},
+    ]
+    return HighResNet(3, 4, channels, layer_params=parts)
 
 
 def small(channels, bias=True):
@@ -156,6 +209,13 @@ def test_logits_of_another_head_are_refused(head, method):
         (segresnet, "conv_final.2.conv", (8, 8, 8)),
         (dynunet, "output_block.conv.conv", (8, 8, 8)),
         (swin_unetr, "out.conv.conv", (64, 32, 32)),
+        (unet, "model.2.conv", (8, 8, 8)),
+        (residual_unet, "model.2.1.conv.unit0.conv", (8, 8, 8)),
+        (basic_unet, "final_conv", (32, 32, 32)),
+        (basic_unet_plus_plus, "final_conv_0_4", (32, 32, 32)),
+        (attention_unet, "model.2.conv", (8, 8, 8)),
+        (vnet, "out_tr.conv2", (32, 16, 16)),
+        (unetr, "out.conv.conv", (16, 16, 16)),
     ],
 )
 def test_networks_of_monai_are_wrapped_in_one_line(generator, build, output, size):
@@ -240,11 +300,37 @@ def test_networks_that_cannot_carry_the_head_are_refused(network, output, messag
         NestedSegmenter(network, MultiLevelHead(), output)
 
 
-def test_deep_supervision_is_refused():
-    network = dynunet(1, deep_supervision=True, deep_supr_num=1)
-    segmenter = NestedSegmenter(network, MultiLevelHead(), output="output_block")
+def test_a_network_without_a_bias_at_its_end_is_given_one_as_the_error_says(generator):
+    network = high_res_net(1)
+    with pytest.raises(ValueError, match=r"nn\.Sequential\(network, nn\.Conv3d\(1, 1, 1\)\)"):
+        NestedSegmenter(network, MultiLevelHead())
+    segmenter = NestedSegmenter(nn.Sequential(network, nn.Conv3d(1, 1, 1)), MultiLevelHead())
+    assert segmenter.network[1].bias.item() == pytest.approx(background_bias(Steps()))
+    image = torch.randn(1, 4, 8, 8, 8, generator=generator)
+    assert segmenter.predict(image).shape == (1, 8, 8, 8)
+
+
+def supervised(build):
+    if build is dynunet:
+        return dynunet(1, deep_supervision=True, deep_supr_num=1)
+    return basic_unet_plus_plus(1, deep_supervision=True)
+
+
+@pytest.mark.parametrize("build", [dynunet, basic_unet_plus_plus])
+@pytest.mark.parametrize("around", [nn.Identity, nn.Sequential])
+def test_deep_supervision_is_refused_when_a_network_is_to_be_trained(build, around):
+    network = supervised(build)
+    wrapped = network if around is nn.Identity else around(network)
+    with pytest.raises(ValueError, match=r"has deep supervision.* switch deep supervision"):
+        NestedSegmenter(wrapped, MultiLevelHead())
+
+
+def test_a_network_trained_with_deep_supervision_predicts_and_refuses_its_several_outputs():
+    segmenter = NestedSegmenter(supervised(dynunet), MultiLevelHead(), trained=True)
+    image = torch.zeros(1, 4, 8, 8, 8)
+    assert segmenter.eval().predict(image).shape == (1, 8, 8, 8)
     with pytest.raises(ValueError, match="switch deep supervision"):
-        segmenter(torch.zeros(1, 4, 8, 8, 8))
+        segmenter.train()(image)
 
 
 def test_a_network_of_several_outputs_is_refused():

@@ -1,4 +1,5 @@
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -157,6 +158,30 @@ def test_the_network_and_the_image_are_left_as_they_were():
     assert not network.heads.training
     torch.testing.assert_close(predict_logits(nn.Identity(), x, window=4), x)
     assert torch.equal(x, before)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize(
+    ("dtype", "message"),
+    [
+        (
+            None,
+            r"8 of 512 logits are not finite, computed in torch\.float32; the training diverged",
+        ),
+        (torch.bfloat16, r"computed in torch\.bfloat16; .* exceed .* try dtype=None$"),
+        (torch.float16, r"computed in torch\.float16; .* try dtype=None or torch\.bfloat16"),
+    ],
+)
+def test_logits_that_are_not_finite_are_an_error_that_names_the_type(value, dtype, message):
+    class Broken(nn.Module):
+        def forward(self, windows):
+            return torch.where(windows > 0, value, windows)
+
+    x = torch.zeros(1, 8, 8, 8)
+    x[:, 2:4, 2:4, 2:4] = 1
+    with pytest.raises(FloatingPointError, match=message):
+        predict_logits(Broken(), x, window=8, dtype=dtype)
+    assert predict_logits(Broken(), 0 * x, window=8, dtype=dtype).isfinite().all()
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -115,6 +116,17 @@ def test_distances_are_in_millimeters(tmp_path):
     assert record.value("hd95_et").value == pytest.approx(np.percentile(distances, 95))
 
 
+def test_specificity_is_of_the_grid_that_the_case_was_cropped_from(tmp_path):
+    """Of 6 voxels without ET 1 is predicted; 12 more were cut off."""
+    folders = {"softmax": {0: write(tmp_path / "a", "softmax", 0, {"with": [3, *[0] * 7]})}}
+    for outside, expected in ((0, 5 / 6), (12, 17 / 18)):
+        case = replace(TRUTH[0], outside=outside)
+        (record,) = [
+            r for r in score(CASES, scoring(), folders, [case], TRAINING) if r.variant == "softmax"
+        ]
+        assert record.value("specificity_et").value == pytest.approx(expected)
+
+
 def test_violations_are_counted_in_the_files(folders):
     records = scored(folders)
     open_ = records["sigmoid_regions", 1]
@@ -124,6 +136,23 @@ def test_violations_are_counted_in_the_files(folders):
     for name in ("softmax", "multilevel"):
         assert records[name, 0].value("et_outside_tc").value == 0
         assert records[name, 0].value("tc_outside_wt").value == 0
+
+
+@pytest.mark.parametrize(("predicted", "counts"), [(NESTED, (0, 0)), (OPEN, (2, 1))])
+def test_a_bound_holds_if_the_multilevel_head_has_no_violation_and_fails_else(
+    predicted, counts, folders, tmp_path
+):
+    metrics = ("tc_outside_wt", "et_outside_tc")
+    bounds = [
+        {"set": CASES.card, "variant": "multilevel", "metric": metric, "value": 0,
+         "at_least": False}
+        for metric in metrics
+    ]  # fmt: skip
+    folders["multilevel"] = {0: write(tmp_path / "d", "multilevel", 0, predicted)}
+    gates = scored(folders, bounds=bounds)["multilevel", 0].gates
+    assert [gate.name for gate in gates] == [f"{metric} on {CASES.card}" for metric in metrics]
+    assert tuple(gate.value for gate in gates) == counts
+    assert [gate.passed for gate in gates] == [not count for count in counts]
 
 
 def test_repairs_of_open_masks_are_rows_of_their_own(folders):

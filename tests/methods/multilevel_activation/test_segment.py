@@ -6,12 +6,10 @@ import pytest
 import torch
 from small_brains import AFFINE, CASES, HEADS, SHAPE, brain, brains, variant
 
-from vismodels.checkpoint import save_weights
 from vismodels.config import parse_config
-from vismodels.files import FileError
 from vismodels.methods.multilevel_activation import segment as module
-from vismodels.methods.multilevel_activation.build import build_head, build_trunk
-from vismodels.methods.multilevel_activation.config import SegmentConfig, TrunkConfig
+from vismodels.methods.multilevel_activation.build import build_head
+from vismodels.methods.multilevel_activation.config import SegmentConfig
 from vismodels.methods.multilevel_activation.files import (
     LABELS,
     MASKS,
@@ -21,10 +19,8 @@ from vismodels.methods.multilevel_activation.files import (
 )
 from vismodels.methods.multilevel_activation.inference import predict_logits
 from vismodels.methods.multilevel_activation.nesting import violations
-from vismodels.methods.multilevel_activation.segment import load_network, segment
-from vismodels.nn.residual_sr import ResidualSR
+from vismodels.methods.multilevel_activation.segment import segment
 from vismodels.nn.residual_unet3d import ResidualUNet3D
-from vismodels.results import SCORES, Score, write_scores
 
 HARD = {"window": [8, 8, 8], "overlap": 0.25, "batch": 4, "flips": True, "dtype": "bfloat16"}
 
@@ -180,21 +176,3 @@ def test_segmenting_twice_gives_equal_files(segmented, tmp_path):
     )
     assert len(first) == 6
     assert first == second
-
-
-@pytest.mark.parametrize("kind", ["residual_unet3d", "segresnet"])
-def test_a_stored_network_of_either_kind_comes_back(kind, tmp_path, generator):
-    network = build_trunk(TrunkConfig(kind=kind, width=4, depth=2), 3, seed=0).eval()
-    save_weights(network, tmp_path)
-    write_scores(tmp_path / SCORES, [Score("multilevel_train", "model", [], seed=0)])
-    loaded = load_network(tmp_path)
-    volume = torch.randn(1, 4, 8, 8, 8, generator=generator)
-    with torch.no_grad():
-        assert torch.equal(loaded(volume), network(volume))
-
-
-def test_a_network_of_another_kind_is_refused(tmp_path):
-    save_weights(ResidualSR(), tmp_path)
-    write_scores(tmp_path / SCORES, [Score("multilevel_train", "model", [], seed=0)])
-    with pytest.raises(FileError, match="weights of an unknown class"):
-        load_network(tmp_path)

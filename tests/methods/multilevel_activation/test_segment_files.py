@@ -103,3 +103,35 @@ def test_files_on_different_grids_are_refused(tmp_path):
             model((0, 1)), paths, tmp_path / "labels.nii.gz", INFERENCE, scheme="brats2023"
         )
     assert not (tmp_path / "labels.nii.gz").exists()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_logits_that_are_no_numbers_write_no_healthy_brain(dtype, tmp_path):
+    class Broken(torch.nn.Module):
+        def forward(self, image):
+            return image[:, 1:2] * torch.nan
+
+    broken = NestedSegmenter(Broken(), MultiLevelHead(), trained=True)
+    with pytest.raises(FloatingPointError, match=f"not finite, computed in torch.{dtype}"):
+        segment_files(
+            broken, write_examination(tmp_path), tmp_path / "labels.nii.gz",
+            InferenceSettings(window=(8, 8, 8), dtype=dtype), scheme="brats2023",
+        )  # fmt: skip
+    assert not (tmp_path / "labels.nii.gz").exists()
+
+
+@pytest.mark.parametrize("name", ["labels.npz", "labels", "labels.nii.gz.part"])
+def test_a_name_that_is_no_nifti_file_is_refused_before_anything_is_computed(name, tmp_path):
+    class Counting(Brightness):
+        calls = 0
+
+        def forward(self, image):
+            Counting.calls += 1
+            return super().forward(image)
+
+    counting = NestedSegmenter(Counting(), MultiLevelHead(), trained=True)
+    with pytest.raises(ValueError, match=r"expected a name that ends in \.nii or \.nii\.gz"):
+        segment_files(
+            counting, write_examination(tmp_path), tmp_path / name, INFERENCE, scheme="brats2023"
+        )
+    assert Counting.calls == 0

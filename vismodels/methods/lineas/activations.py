@@ -21,6 +21,11 @@ from vismodels.methods.lineas.pipelines import call_of_batch, latents_of, seeded
 from vismodels.methods.lineas.pooling import pool
 from vismodels.nn.hooks import Edit, edit
 
+# Pipelines that put the conditional half of a guided batch first; all others put it second.
+CONDITIONAL_FIRST = (
+    "LuminaPipeline", "StableCascadePriorPipeline", "StableCascadeDecoderPipeline",
+    "WuerstchenPriorPipeline", "WuerstchenDecoderPipeline",
+)  # fmt: skip
 LayerStep = tuple[str, int]  # layer and denoising step; text encoders run before the first, in 0
 
 
@@ -28,16 +33,20 @@ class Recording:
     """What a pass of the pipeline fills: pooled activations in the order the layers run.
 
     Of a guided pass only the conditional half is kept. Where both halves are one batch of the
-    component it is the second half; where they are two calls (text encoders, Flux) it is the first
-    of each denoising step.
+    component it is the second half, or the first by `conditional_first`; where they are two calls
+    (text encoders, Flux) it is the first of each denoising step.
 
     Args:
         rows: number of prompts.
         poolings: how, one or several; their columns and rows are kept apart.
+        conditional_first: see `CONDITIONAL_FIRST`.
     """
 
-    def __init__(self, rows: int, poolings: Sequence[Pooling]) -> None:
+    def __init__(
+        self, rows: int, poolings: Sequence[Pooling], conditional_first: bool = False
+    ) -> None:
         self.rows = rows
+        self.half = slice(rows) if conditional_first else slice(-rows, None)
         self.values: dict[Pooling, dict[LayerStep, Tensor]] = {each: {} for each in poolings}
         self.units: dict[str, int] = {}
         self._step = 0
@@ -81,10 +90,10 @@ class Recording:
                 "guidance), so they are not the prompts'; choose other layers"
             )
         axis = unit_axis(module, output)
-        positions = to_positions(output, axis)[-self.rows :]
+        positions = to_positions(output, axis)[self.half]
         mask = self._masks.get(component)
         if mask is not None:
-            mask = mask[-self.rows :].bool() if mask.shape[1] == positions.shape[1] else None
+            mask = mask[self.half].bool() if mask.shape[1] == positions.shape[1] else None
         self.units[layer] = output.shape[axis]
         for pooling, values in self.values.items():
             values[key] = pool(positions, pooling, mask)
@@ -103,7 +112,8 @@ def record(
         KeyError: for a layer that the pipeline does not have, with the nearest one.
     """
     modules = pipeline_modules(pipeline)
-    recording = Recording(rows, poolings)
+    classes = {each.__name__ for each in type(pipeline).__mro__}
+    recording = Recording(rows, poolings, not classes.isdisjoint(CONDITIONAL_FIRST))
 
     def begin(component: str) -> Any:
         def hook(module: nn.Module, args: Any, kwargs: Mapping[str, Any]) -> None:

@@ -17,6 +17,7 @@ from vismodels.methods.lineas.estimators import estimate
 from vismodels.methods.lineas.fit import noise_seeds
 from vismodels.methods.lineas.layers import pipeline_modules, select_layers
 from vismodels.methods.lineas.maps import AffineMap, Maps
+from vismodels.methods.lineas.pipelines import call_to_record
 from vismodels.methods.lineas.steer import steer
 from vismodels.nn.modes import evaluation_mode
 
@@ -48,8 +49,10 @@ def fit_closed_form(
         call: further arguments of the pipeline; over `config.call`.
 
     Raises:
-        ValueError: for too few prompts, or layers that fit nothing or cannot be recorded.
+        ValueError: for too few prompts, layers that fit nothing or cannot be recorded, a map that
+            is not finite, or an argument in `call` that is set here.
     """
+    call = {**config.call.arguments(), **(call or {})}
     chosen = select_layers(pipeline, config.layers)
     poolings: list[Pooling] = [config.pooling]
     if config.mask == "positions":
@@ -63,7 +66,7 @@ def fit_closed_form(
             poolings,
             seeds=noise_seeds(seed, config.noise, side, len(prompts)),
             batch_size=config.batch_size,
-            call={**config.call.arguments(), **(call or {})},
+            call=call,
         )
         return {pooling: _over_steps(each) for pooling, each in values.items()}
 
@@ -83,7 +86,7 @@ def fit_closed_form(
                 maps[layer] = _map(layer, source, targets, config)
     about = {
         "method": config.estimator,
-        "config": config.model_dump(mode="json"),
+        "config": config.model_dump(mode="json") | {"call": call_to_record(call)},
         "pipeline": type(pipeline).__name__,
         "prompts": [len(source_prompts), len(target_prompts)],
         "seed": seed,
@@ -93,7 +96,10 @@ def fit_closed_form(
 
 def _map(layer: str, source: Rows, targets: Mapping[str, Tensor], config: ActConfig) -> AffineMap:
     values = source[config.pooling][layer]
-    estimated = estimate(values, targets[layer], config)
+    try:
+        estimated = estimate(values, targets[layer], config)
+    except ValueError as error:
+        raise ValueError(f"no map of {layer}: {error}") from error
     match config.mask:
         case "none":
             return estimated

@@ -174,9 +174,17 @@ class PromptEditMethod(Config):
 
     @model_validator(mode="after")
     def _template_has_its_places(self) -> "PromptEditMethod":
-        for place in ("{prompt}", "{words}"):
-            if place not in self.template:
-                raise ValueError(f"template has no {place}, got {self.template!r}")
+        places = {"prompt": "<a prompt>", "words": "<words>"}
+        try:
+            text = self.template.format(**places)
+        except (AttributeError, LookupError, ValueError) as error:
+            raise ValueError(
+                f"template has other places than {{prompt}} and {{words}}, got {self.template!r}; "
+                "braces that are meant are doubled"
+            ) from error
+        for place, filling in places.items():
+            if filling not in text:
+                raise ValueError(f"template has no {{{place}}}, got {self.template!r}")
         return self
 
 
@@ -199,6 +207,16 @@ class ArmConfig(Config):
         kinds = sorted({method.kind for method in self.grid.values()})
         if len(kinds) > 1:
             raise ValueError(f"a grid varies the settings of one kind, got {', '.join(kinds)}")
+        return self
+
+    @model_validator(mode="after")
+    def _call_is_the_problems(self) -> "ArmConfig":
+        for settings, method in self.grid.items():
+            if "call" in method.model_fields_set:
+                raise ValueError(
+                    f"grid.{settings}.call: all arms of a problem are learnt and scored with its "
+                    "call; set it there"
+                )
         return self
 
     @property
@@ -233,8 +251,8 @@ class PromptCounts(Config):
 
     source: PositiveInt = 32  # Sec. 4.4
     target: PositiveInt = 32
-    validation: PositiveInt = 64
-    test: PositiveInt = 128
+    validation: Annotated[int, Field(ge=2)] = 64  # chance is told by other prompts' images
+    test: Annotated[int, Field(ge=2)] = 128
 
 
 Strengths = Annotated[tuple[Annotated[float, Field(gt=0, le=1)], ...], Field(min_length=1)]
@@ -282,6 +300,41 @@ class SteeringProblem(Config):
                 )
         if evaluation.compositions and self.pipeline.kind != "scenes":
             raise ValueError("evaluation.compositions: only of scenes the labels of both are known")
+        return self
+
+    @model_validator(mode="after")
+    def _maps_can_be_put_together(self) -> "SteeringProblem":
+        """Refuse what `fold_` and `Maps.then` would, once all is learnt."""
+        needed = {"folded": {"mode": "all", "mask": "none"}, "composed": {"mask": "none"}}
+        for key, fields in needed.items():
+            for name in getattr(self.evaluation, key):
+                for settings, method in self.arms[name].grid.items():
+                    for field, value in fields.items():
+                        found = getattr(method, field, value)
+                        if found != value:
+                            raise ValueError(
+                                f"evaluation.{key}: maps with {field}: {found} cannot be {key}, "
+                                f"arms.{name}.grid.{settings} has such; leave {name!r} out, or "
+                                f"set {field}: {value}"
+                            )
+        return self
+
+    @model_validator(mode="after")
+    def _prompts_suffice(self) -> "SteeringProblem":
+        source, target = self.prompts.source, self.prompts.target
+        for name, arm in self.arms.items():
+            if arm.samples is not None and arm.samples > min(source, target):
+                raise ValueError(
+                    f"arms.{name}.samples: {arm.samples} of each side are wanted, prompts has "
+                    f"{source} source and {target} target; raise these"
+                )
+            used = arm.samples or source
+            for settings, method in arm.grid.items():
+                if isinstance(method, FitConfig) and method.batch_size > used:
+                    raise ValueError(
+                        f"arms.{name}.grid.{settings}.batch_size: a batch of {method.batch_size} "
+                        f"cannot be drawn from {used} source prompts; lower it, or give more"
+                    )
         return self
 
     @model_validator(mode="after")

@@ -64,6 +64,9 @@ def linear_map(source: Tensor, target: Tensor) -> AffineMap:
 def iti_map(source: Tensor, target: Tensor, multiplier: float) -> AffineMap:
     """Return the shift along the normal of the boundary between the two sides (ITI-c).
 
+    Units that are the same on all rows up to the rounding of float32 are left alone. Where no mean
+    of the two sides differs by more, there is no boundary, and all are.
+
     Args:
         source: (n, d).
         target: (m, d).
@@ -73,10 +76,14 @@ def iti_map(source: Tensor, target: Tensor, multiplier: float) -> AffineMap:
     from sklearn.linear_model import LogisticRegression
 
     rows = torch.cat([source, target])
+    rounding = torch.finfo(torch.float32).eps * rows.abs().amax(0)
+    if ((target.mean(0) - source.mean(0)).abs() <= rounding).all():
+        return AffineMap(torch.ones_like(rounding), torch.zeros_like(rounding))
     sides = torch.cat([torch.zeros(len(source)), torch.ones(len(target))])
     boundary = LogisticRegression(solver="lbfgs", max_iter=1000)
     boundary.fit(rows.cpu().numpy(), sides.numpy())
     normal = torch.from_numpy(boundary.coef_[0]).to(rows)
+    normal = normal.where(rows.std(0) > rounding, 0)
     normal = normal / torch.linalg.vector_norm(normal)
     shift = multiplier * (rows @ normal).std() * normal
     return AffineMap(torch.ones_like(shift), shift)
@@ -91,12 +98,14 @@ def estimate(source: Tensor, target: Tensor, config: ActConfig) -> AffineMap:
         config: which estimator.
 
     Raises:
-        ValueError: if the units differ or there are too few rows.
+        ValueError: if the units differ, there are too few rows, or activations or the map are not
+            finite.
     """
     if source.shape[1] != target.shape[1]:
         raise ValueError(
             f"source and target have the same units, got {source.shape[1]} and {target.shape[1]}"
         )
+    _refuse_infinite("activations", source, target)
     estimators: dict[Estimator, Callable[[Tensor, Tensor], AffineMap]] = {
         "mean": mean_map,
         "gaussian": gaussian_map,
@@ -104,4 +113,16 @@ def estimate(source: Tensor, target: Tensor, config: ActConfig) -> AffineMap:
         "iti": lambda source, target: iti_map(source, target, config.multiplier),
     }
     found = estimators[config.estimator](source.double(), target.double())
-    return AffineMap(found.scale.float(), found.shift.float())
+    each = AffineMap(found.scale.float(), found.shift.float())
+    _refuse_infinite("maps", each.scale[None], each.shift[None])
+    return each
+
+
+def _refuse_infinite(what: str, *rows: Tensor) -> None:
+    """Raise ValueError if a unit, a column of (n, d), holds infinity or no number."""
+    bad = int((~torch.cat(rows).isfinite()).any(0).sum())
+    if bad:
+        raise ValueError(
+            f"{what} of {bad} of {rows[0].shape[1]} units are not finite; where half precision "
+            "overflows run the pipeline in float32 or bfloat16, else leave the layer out"
+        )

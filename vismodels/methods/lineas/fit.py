@@ -21,7 +21,7 @@ from vismodels.methods.lineas.activations import (
 from vismodels.methods.lineas.config import FitConfig, Noise, OptimizerConfig
 from vismodels.methods.lineas.layers import pipeline_modules, select_layers
 from vismodels.methods.lineas.maps import Maps
-from vismodels.methods.lineas.pipelines import call_of_batch
+from vismodels.methods.lineas.pipelines import call_of_batch, call_to_record
 from vismodels.methods.lineas.proximal import proximal_step_
 from vismodels.methods.lineas.steer import steer
 from vismodels.methods.lineas.trainable import TrainableMaps
@@ -52,7 +52,8 @@ def fit(
     frozen meanwhile and have no gradients afterwards.
 
     Args:
-        pipeline: of diffusers, on its device.
+        pipeline: of diffusers, on its device. Tested are Stable Diffusion, SDXL and Flux; of others
+            see `activations.CONDITIONAL_FIRST` before guiding them.
         source_prompts: what is steered, at least a batch of them.
         target_prompts: where to; unpaired, of any number.
         config: layers, loss, optimizer, sparsity.
@@ -65,7 +66,8 @@ def fit(
 
     Raises:
         ValueError: for fewer source prompts than a batch or no target prompts, layers that fit
-            nothing or cannot be recorded, or maps that no gradient reaches.
+            nothing or cannot be recorded, maps that no gradient reaches, or an argument in `call`
+            that is set here.
         FloatingPointError: if the loss is not finite.
     """
     if len(source_prompts) < config.batch_size:
@@ -134,7 +136,7 @@ def fit(
         )
     about = {
         "method": "lineas",
-        "config": config.model_dump(mode="json"),
+        "config": config.model_dump(mode="json") | {"call": call_to_record(call)},
         "pipeline": type(pipeline).__name__,
         "prompts": [len(source_prompts), len(target_prompts)],
         "seed": seed,

@@ -8,7 +8,12 @@ import torch
 from torch import Tensor
 
 from vismodels.methods.lineas.maps import Maps
-from vismodels.methods.lineas.pipelines import call_of_batch, seeded, without_progress_bar
+from vismodels.methods.lineas.pipelines import (
+    call_of_batch,
+    refuse_reserved,
+    seeded,
+    without_progress_bar,
+)
 from vismodels.methods.lineas.prompting import PromptMethod
 from vismodels.methods.lineas.steer import steer
 
@@ -43,8 +48,10 @@ def generate(
 
     Raises:
         ValueError: if prompts and seeds differ in number or there are none, for texts beside the
-            prompts of another number, or for a strength outside [0, 1].
+            prompts of another number, for a strength outside [0, 1], or for an argument in `call`
+            that is set here.
     """
+    refuse_reserved(call or {})
     if len(prompts) != len(seeds) or not prompts:
         raise ValueError(
             f"expected as many seeds as prompts, at least one, got {len(seeds)} and {len(prompts)}"

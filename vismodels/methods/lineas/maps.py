@@ -86,6 +86,21 @@ class AffineMap:
         scale = 1 + strength * (self.scale - 1)
         return AffineMap(scale, strength * self.shift, self.low, self.high)
 
+    def inverse(self, smallest: float) -> "AffineMap":
+        """Return z -> (z - shift) / scale, for values between the images of the bounds.
+
+        Args:
+            smallest: units with a smaller |scale| get the identity.
+        """
+        keep = self.scale.abs() >= smallest
+        scale = torch.where(keep, self.scale, 1).reciprocal()
+        shift = torch.where(keep, -self.shift * scale, 0)
+        if self.low is None or self.high is None:
+            return AffineMap(scale, shift)
+        bounds = torch.stack([self.low, self.high])
+        images = torch.where(keep, bounds * self.scale + self.shift, bounds)
+        return AffineMap(scale, shift, images.amin(0), images.amax(0))  # a scale < 0 swaps them
+
     def active(self, threshold: float = 0.0) -> Tensor:
         """Return (d,) booleans: whose scale or shift differs from the identity's by more."""
         return ((self.scale - 1).abs() > threshold) | (self.shift.abs() > threshold)
@@ -164,15 +179,17 @@ class Maps(Mapping[str, AffineMap]):
     ) -> "Maps":
         """Return the maps z -> (z - shift) / scale, which bring back what the maps take away.
 
+        What a bounded map moved comes back to where it was. A value outside its bounds that lies
+        where others were moved to is moved too: nothing tells it from them.
+
         Args:
             near_zero: what becomes of units with |scale| < `smallest`, whose inverse would blow up
                 whatever comes: refuse all, or leave these units alone.
             smallest: positive.
 
         Raises:
-            ValueError: if there are such units and they are refused, or a map is bounded.
+            ValueError: if there are such units and they are refused.
         """
-        self._refuse_bounds("inverted")
         lost = {layer: int((each.scale.abs() < smallest).sum()) for layer, each in self.items()}
         if near_zero == "refuse" and any(lost.values()):
             named = ", ".join(f"{layer} ({count})" for layer, count in lost.items() if count)
@@ -180,13 +197,7 @@ class Maps(Mapping[str, AffineMap]):
                 f"maps with |scale| < {smallest:g} have no usable inverse; units of {named}. "
                 "near_zero='identity' leaves these units alone"
             )
-
-        def inverted(each: AffineMap) -> AffineMap:
-            keep = each.scale.abs() >= smallest
-            scale = torch.where(keep, each.scale, 1).reciprocal()
-            return AffineMap(scale, torch.where(keep, -each.shift * scale, 0))
-
-        return self._each(inverted)
+        return self._each(lambda each: each.inverse(smallest))
 
     def then(self, other: "Maps") -> "Maps":
         """Return the maps that act as these and after them `other`; the order matters.
@@ -201,7 +212,7 @@ class Maps(Mapping[str, AffineMap]):
                 f"maps of one mode can be composed, got {self.mode!r} and {other.mode!r}"
             )
         for maps in (self, other):
-            maps._refuse_bounds("composed")
+            maps._refuse_bounds()
         composed = {**self, **other}
         for layer in self.keys() & other.keys():
             first, second = self[layer], other[layer]
@@ -223,12 +234,12 @@ class Maps(Mapping[str, AffineMap]):
         """Return layer -> share of its units whose map differs from the identity by more."""
         return {layer: each.active(threshold).float().mean().item() for layer, each in self.items()}
 
-    def _refuse_bounds(self, what: str) -> None:
+    def _refuse_bounds(self) -> None:
         bounded = [layer for layer, each in self.items() if each.is_bounded]
         if bounded:
             raise ValueError(
-                f"maps that act on a range of values only cannot be {what}, {bounded[0]} is one; "
-                "fit them with mask: none"
+                "maps that act on a range of values only cannot be composed, "
+                f"{bounded[0]} is one; fit them with mask: none"
             )
 
     def save_pretrained(self, folder: Path | str) -> None:

@@ -7,6 +7,7 @@ reaches a text encoder.
 """
 
 import inspect
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -22,6 +23,9 @@ CALLBACK = "callback_on_step_end"
 BESIDE_PROMPTS = (
     "negative_prompt", "negative_prompt_2", "negative_prompt_3", "prompt_2", "prompt_3",
 )  # fmt: skip
+
+# Arguments that are set here; another one in a call would be lost, or be given twice.
+RESERVED = ("prompt", "generator", "output_type", "return_dict")
 
 
 def latents_of(
@@ -57,7 +61,9 @@ def latents_of(
 
     Raises:
         TypeError: for a pipeline without that callback, or an argument it does not take.
+        ValueError: for an argument in `call` that is set here.
     """
+    refuse_reserved(call or {}, (*RESERVED, CALLBACK))
     plain = type(pipeline).__call__
     if CALLBACK not in inspect.signature(plain).parameters:
         raise TypeError(
@@ -91,6 +97,28 @@ def latents_of(
         )
     latents: Tensor = output[0]
     return latents
+
+
+def refuse_reserved(call: Mapping[str, Any], names: Sequence[str] = RESERVED) -> None:
+    """Raise ValueError if `call` has one of the arguments that are set for it."""
+    found = [name for name in names if name in call]
+    if found:
+        raise ValueError(
+            f"call has {', '.join(found)}, which every batch is given anyway: prompts and seeds "
+            "are arguments of their own; leave it out of the call"
+        )
+
+
+def call_to_record(call: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a call as JSON holds them, others by the name of their type."""
+
+    def recorded(value: Any) -> Any:
+        try:
+            return json.loads(json.dumps(value, allow_nan=False))
+        except (TypeError, ValueError):
+            return type(value).__name__
+
+    return {name: recorded(value) for name, value in call.items()}
 
 
 def call_of_batch(call: Mapping[str, Any], batch: Sequence[int], prompts: int) -> dict[str, Any]:

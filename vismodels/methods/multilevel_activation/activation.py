@@ -21,7 +21,6 @@ from torch import Tensor, nn
 
 from vismodels.config import suggestion
 from vismodels.methods.multilevel_activation.names import DECODES, Decode
-from vismodels.methods.multilevel_activation.nesting import region_masks
 
 _LARGEST = 1e30  # of a cumulative logit; float32 ends at 3.4e38, and losses of voxels are summed
 _HALVINGS = 100  # of a bracket of at most a few thousand / k: down to neighboring float64 numbers
@@ -170,14 +169,24 @@ def levels_above(z: Tensor, bounds: Sequence[float]) -> Tensor:
         z: any shape, floating point.
         bounds: as `thresholds` returns them.
     """
-    wide = widened(z)
-    exact = torch.tensor(bounds, dtype=torch.float64)
-    near = exact.to(wide.dtype)
-    below = torch.where(near > exact, torch.nextafter(near, near.new_tensor(-math.inf)), near)
-    levels = torch.zeros(wide.shape, dtype=torch.int64, device=wide.device)
-    for bound in below.tolist():
-        levels += wide > bound
+    levels = torch.zeros(z.shape, dtype=torch.int64, device=z.device)
+    for mask in _masks_above(z, bounds):
+        levels += mask
     return levels
+
+
+def regions_above(z: Tensor, bounds: Sequence[float]) -> Tensor:
+    """Return where logits (B, 1, ...) lie above each of the `bounds`, (B, bounds, ...) bool.
+
+    Exact as `levels_above`, but every region is decided by itself: that the masks are nested
+    follows from the order of the bounds and is not put in, so that counting violations says
+    something.
+
+    Args:
+        z: floating point.
+        bounds: of the regions, from the outermost to the innermost.
+    """
+    return torch.cat(_masks_above(z, bounds), dim=1)
 
 
 def background_bias(steps: Steps) -> float:
@@ -192,6 +201,15 @@ def background_bias(steps: Steps) -> float:
 def widened(values: Tensor) -> Tensor:
     """Return `values` in float32 if they are in half precision, else as they are."""
     return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
+
+
+def _masks_above(z: Tensor, bounds: Sequence[float]) -> list[Tensor]:
+    """Return for each bound where `z` lies above it, bool of the shape of `z`."""
+    wide = widened(z)
+    exact = torch.tensor(bounds, dtype=torch.float64)
+    near = exact.to(wide.dtype)
+    below = torch.where(near > exact, torch.nextafter(near, near.new_tensor(-math.inf)), near)
+    return [wide > bound for bound in below.tolist()]
 
 
 class MultiLevelActivation(nn.Module):
@@ -229,7 +247,7 @@ class MultiLevelActivation(nn.Module):
 
     def regions(self, z: Tensor) -> Tensor:
         """Return the masks of the regions, (B, C - 1, ...) bool, of logits (B, 1, ...)."""
-        return region_masks(self.levels(z).squeeze(1), self.steps.classes)
+        return regions_above(z, self.thresholds)
 
     def extra_repr(self) -> str:
         """Return the settings, as they are printed."""

@@ -53,8 +53,7 @@ def write_segmentation(
         ValueError: for other shapes, levels or suffixes, or a scheme whose name is too long.
     """
     path = Path(path)
-    if not path.name.endswith(NIFTI_SUFFIXES):
-        raise ValueError(f"{path}: expected a name that ends in .nii or .nii.gz")
+    refuse_other_suffix(path)
     if levels.ndim != 3 or np.shape(affine) != (4, 4):
         raise ValueError(
             f"{path}: expected levels (D, H, W) and an affine (4, 4), got {levels.shape} and "
@@ -66,6 +65,16 @@ def write_segmentation(
             "give the scheme a shorter name"
         )
     store_nifti(path, scheme.to_labels(levels), affine, scheme.name)
+
+
+def refuse_other_suffix(path: Path) -> None:
+    """Check that a file is named as NIfTI files are.
+
+    Raises:
+        ValueError: if it is not.
+    """
+    if not path.name.endswith(NIFTI_SUFFIXES):
+        raise ValueError(f"{path}: expected a name that ends in .nii or .nii.gz; rename it")
 
 
 def read_segmentation(path: Path | str, scheme: LabelScheme | None = None) -> Segmentation:

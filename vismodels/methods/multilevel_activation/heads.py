@@ -41,6 +41,7 @@ from vismodels.methods.multilevel_activation.names import (
 from vismodels.methods.multilevel_activation.nesting import painted_levels, region_masks
 
 CONVOLUTIONS = (nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+_ONE_OUTPUT = "switch deep supervision and further outputs off"
 _START = -3.0  # logit of the whole tumor before training, in every head: 4.7 %
 
 
@@ -111,7 +112,7 @@ class MultiLevelHead:
         return self.activation.levels(_checked(logits, self.channels)).squeeze(1)
 
     def regions(self, logits: Tensor) -> Tensor:
-        """Return the masks of the regions, always nested."""
+        """Return the masks of the regions, each by its own threshold; nested, as these ascend."""
         return self.activation.regions(_checked(logits, self.channels))
 
     def bias(self) -> Tensor:
@@ -149,7 +150,7 @@ class SoftmaxHead:
         return _checked(logits, self.channels).argmax(dim=1)
 
     def regions(self, logits: Tensor) -> Tensor:
-        """Return the masks of the regions of the most probable levels, always nested."""
+        """Return the masks of the regions of the most probable levels, which cannot but nest."""
         return region_masks(self.levels(logits), self.channels)
 
     def bias(self) -> Tensor:
@@ -196,13 +197,14 @@ class SigmoidRegionsHead:
 
 
 class NestedSegmenter(nn.Module):
-    """Any segmentation network with one of the heads: `NestedSegmenter(SegResNet(...), head)`.
+    """A segmentation network with one of the heads: `NestedSegmenter(SegResNet(...), head)`.
 
     A network that is still to be trained starts at background: the bias of its last convolution is
     set to `head.bias()`, its other weights stay.
 
     Args:
-        network: returns (B, head.channels, ...) of an image, without deep supervision.
+        network: returns (B, head.channels, ...) of an image, or a list or tuple of that alone;
+            without deep supervision.
         head: what to make of the logits.
         output: name of the part of `network` whose last convolution makes the logits, as in
             `network.named_modules()`; empty for the last one that was added to the network.
@@ -210,8 +212,8 @@ class NestedSegmenter(nn.Module):
             of them stay, and `output` is not asked for.
 
     Raises:
-        ValueError: if there is no such convolution, it has no bias or another number of channels;
-            not for a trained network.
+        ValueError: if there is no such convolution, it has no bias or another number of channels,
+            or the network says that it has deep supervision; not for a trained network.
     """
 
     def __init__(
@@ -221,6 +223,11 @@ class NestedSegmenter(nn.Module):
         self.network, self.head = network, head
         if trained:
             return
+        if any(getattr(part, "deep_supervision", False) is True for part in network.modules()):
+            raise ValueError(
+                f"{type(network).__name__} has deep supervision, so that it returns several logits "
+                f"in training; {_ONE_OUTPUT}"
+            )
         bias = _output_bias(network, head.channels, output)
         with torch.no_grad():
             bias.copy_(head.bias())
@@ -235,13 +242,12 @@ class NestedSegmenter(nn.Module):
             ValueError: if the network returns anything else.
         """
         logits: object = self.network(image)
+        if isinstance(logits, list | tuple) and len(logits) == 1:
+            (logits,) = logits  # BasicUNetPlusPlus of MONAI
         shape = (len(image), self.head.channels, *image.shape[2:])
         if not isinstance(logits, Tensor) or logits.shape != shape:
             found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-            raise ValueError(
-                f"expected logits {shape} of the network, got {found}; switch deep supervision and "
-                "further outputs off"
-            )
+            raise ValueError(f"expected logits {shape} of the network, got {found}; {_ONE_OUTPUT}")
         return logits
 
     @torch.no_grad()
@@ -284,8 +290,10 @@ def _output_bias(network: nn.Module, channels: int, output: str) -> Tensor:
             "name the module that makes the logits with output="
         )
     if convolution.bias is None:
+        kind = type(convolution).__name__.replace("Transpose", "")
         raise ValueError(
             f"the last convolution {name!r} has no bias, so it cannot start at background; build "
-            "it with one, or name the module that makes the logits with output="
+            f"it with one, append one, as nn.Sequential(network, nn.{kind}({channels}, {channels}, "
+            "1)), or name the module that makes the logits with output="
         )
     return convolution.bias

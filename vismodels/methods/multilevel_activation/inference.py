@@ -53,6 +53,8 @@ def predict_logits(
     Raises:
         ValueError: for an image of another shape or type, or an argument out of its range; the
             network's own, for a window it does not take.
+        FloatingPointError: for logits that are not finite, which every head would decode: those
+            that are no number as healthy brain.
     """
     if image.ndim != 4 or image.dtype != torch.float32 or image.numel() == 0:
         raise ValueError(
@@ -80,7 +82,24 @@ def predict_logits(
             device=image.device,
         )
     result: Tensor = logits[0].contiguous()  # without what was added around the image
+    _refuse_not_finite(result, dtype)
     return result
+
+
+def _refuse_not_finite(logits: Tensor, dtype: torch.dtype | None) -> None:
+    wrong = int((~logits.isfinite()).sum())
+    if not wrong:
+        return
+    remedy = (
+        "the training diverged, or image or weights are damaged; train again at a lower rate"
+        if dtype is None
+        else "the network's numbers may exceed what this type holds: try dtype=None"
+        + (" or torch.bfloat16, which reaches as far as float32" if dtype == torch.float16 else "")
+    )
+    raise FloatingPointError(
+        f"{wrong} of {logits.numel()} logits are not finite, computed in {dtype or torch.float32}; "
+        f"{remedy}"
+    )
 
 
 def _mirrorings() -> list[tuple[int, ...]]:

@@ -163,7 +163,13 @@ def _record(
     masks: Mapping[str, NDArray[np.bool_]],
 ) -> Score:
     scored = {
-        case.name: region_scores(masks[case.name], _truth(case), case.spacing, settings.empty_rule)
+        case.name: region_scores(
+            masks[case.name],
+            _truth(case),
+            case.spacing,
+            settings.empty_rule,
+            cut_off=case.outside,
+        )
         for case in cases
     }
     counted = {case.name: violations(masks[case.name]) for case in cases}

@@ -31,14 +31,10 @@ from vismodels.methods.multilevel_activation.files import (
 from vismodels.methods.multilevel_activation.heads import SigmoidRegionsHead
 from vismodels.methods.multilevel_activation.inference import predict_logits
 from vismodels.methods.multilevel_activation.nesting import multiply, violations
-from vismodels.methods.multilevel_activation.segresnet import SegResNet3D
 from vismodels.metrics.segmentation import CASES, ET_OUTSIDE_TC, TC_OUTSIDE_WT
-from vismodels.nn.residual_unet3d import ResidualUNet3D
 from vismodels.results import Score, Value
-from vismodels.training.trained import load_trained
 
 STAGE = "multilevel_segment"
-NETWORKS: tuple[type[torch.nn.Module], ...] = (ResidualUNet3D, SegResNet3D)
 
 
 @dataclass(frozen=True)
@@ -47,17 +43,6 @@ class Segmented:
 
     score: Score
     timings: dict[str, float] = field(default_factory=dict)
-
-
-def load_network(folder: Path | str, device: torch.device | str = "cpu") -> torch.nn.Module:
-    """Return the network that the stage `train` stored in a folder.
-
-    Raises:
-        FileError: if the folder is damaged, or holds another kind of network.
-    """
-    (seeds,) = load_trained([Path(folder)], NETWORKS, device).values()
-    (network,) = seeds.values()
-    return network
 
 
 def case_logits(

@@ -17,7 +17,10 @@ from vismodels.data.label_schemes import scheme_by_name
 from vismodels.data.nifti import load_nifti, reading_nifti
 from vismodels.data.regrid import levels_on_grid
 from vismodels.methods.multilevel_activation.config import InferenceSettings
-from vismodels.methods.multilevel_activation.files import write_segmentation
+from vismodels.methods.multilevel_activation.files import (
+    refuse_other_suffix,
+    write_segmentation,
+)
 from vismodels.methods.multilevel_activation.heads import NestedSegmenter
 from vismodels.methods.multilevel_activation.segment import case_logits
 
@@ -52,8 +55,11 @@ def segment_files(
 
     Raises:
         FileError: if a file cannot be read, or lies on another grid than the rest.
-        ValueError: if modalities are missing or unknown, or `spacing` does not fit.
+        ValueError: if modalities are missing or unknown, `spacing` does not fit, or `path` is not
+            named as a NIfTI file.
+        FloatingPointError: for logits that are not finite; nothing is written then.
     """
+    refuse_other_suffix(Path(path))  # before minutes of computing
     if set(images) != set(MODALITIES):
         raise ValueError(
             f"expected a file for each of {', '.join(MODALITIES)}, got files for "

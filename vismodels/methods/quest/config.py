@@ -196,7 +196,9 @@ class ClosedFormConfig(Config):
     """Weights fitted to quantized inputs, layer after layer, without gradients. Ours."""
 
     compensate: bool = True  # weight and bias learn what the outputs lack, by least squares
-    ridge: PositiveFloat = 0.01
+    # Penalty of a change of the weight, in units of the inputs' mean square. 0.01 fits calibration
+    # calls better and images of twenty steps worse; docs/decisions/0019.
+    ridge: PositiveFloat = 1.0
     gptq: bool = True  # False: nearest rounding
     damping: PositiveFloat = 0.01  # of GPTQ, as published
     rows: PositiveInt = 8192  # at most, of a layer's inputs
