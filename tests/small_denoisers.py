@@ -1,7 +1,7 @@
 """Denoisers of diffusers with a few thousand random weights, and calls of them."""
 
 import torch
-from diffusers import DiTTransformer2DModel
+from diffusers import DiTTransformer2DModel, PixArtTransformer2DModel
 from small_pipelines import unet
 
 from vismodels.methods.quest.calibration_set import CalibrationSet
@@ -31,6 +31,23 @@ def build_dit(seed=0, in_channels=1):
         ).eval()
 
 
+def build_pixart(seed=0):
+    """Return a transformer with cross-attention and one modulation for all blocks; 8x8."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return PixArtTransformer2DModel(
+            num_attention_heads=2,
+            attention_head_dim=4,
+            in_channels=4,
+            out_channels=8,
+            num_layers=1,
+            sample_size=8,
+            cross_attention_dim=8,
+            caption_channels=16,
+            norm_num_groups=1,
+        ).eval()
+
+
 def calls_of(model, timesteps=(900, 900, 100, 100), seed=0):
     """Return a calibration set with one sample for each timestep."""
     generator = torch.Generator().manual_seed(seed)
@@ -41,6 +58,14 @@ def calls_of(model, timesteps=(900, 900, 100, 100), seed=0):
                 "hidden_states": torch.randn(count, 1, 8, 8, generator=generator),
                 "timestep": steps,
                 "class_labels": torch.arange(count) % 10,
+            }
+        )
+    if isinstance(model, PixArtTransformer2DModel):
+        return CalibrationSet(
+            {
+                "hidden_states": torch.randn(count, 4, 8, 8, generator=generator),
+                "encoder_hidden_states": torch.randn(count, 5, 16, generator=generator),
+                "timestep": steps,
             }
         )
     width = model.config.cross_attention_dim

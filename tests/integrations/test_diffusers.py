@@ -1,7 +1,10 @@
 import copy
 import json
+import pickle
 import subprocess
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,7 +13,10 @@ from diffusers import (
     StableDiffusionPipeline,
     UNet2DConditionModel,
 )
+from diffusers.models import modeling_utils
 from diffusers.quantizers import auto
+from diffusers.utils import hub_utils
+from huggingface_hub import ModelCard
 from safetensors.torch import load_file, save_file
 from small_denoisers import build_dit, build_unet, calls_of, output_of
 from small_pipelines import build, call_of
@@ -222,10 +228,90 @@ def test_a_copy_of_a_network_saves_itself(tmp_path):
     assert not torch.equal(again, output_of(model, calls))
 
 
-def test_a_card_of_the_user_stays(saved, tmp_path):
+def test_an_unpickled_network_saves_itself(saved, tmp_path):
+    model, calls = quantized()
+    other = pickle.loads(pickle.dumps(model))
+    del model
+    other.save_pretrained(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {path.name for path in saved[0].iterdir()}
+    again = UNet2DConditionModel.from_pretrained(tmp_path)
+    assert torch.equal(output_of(again, calls), output_of(other, calls))
+
+
+def test_a_network_is_saved_once_it_is_packed(tmp_path):
+    model = build_unet()
+    quantize_(model, UNSPLIT)
+    with pytest.raises(ValueError, match="not packed"):
+        model.save_pretrained(tmp_path)
+    pack_for_diffusers_(model)
+    model.save_pretrained(tmp_path)
+    assert quantized_layers(UNet2DConditionModel.from_pretrained(tmp_path))
+
+
+def test_a_card_of_the_user_stays_and_says_what_to_import_behind_it(saved, tmp_path):
     (tmp_path / "README.md").write_text("mine")
-    UNet2DConditionModel.from_pretrained(saved[0]).save_pretrained(tmp_path)
-    assert (tmp_path / "README.md").read_text() == "mine"
+    model = UNet2DConditionModel.from_pretrained(saved[0])
+    model.save_pretrained(tmp_path)
+    card = (tmp_path / "README.md").read_text()
+    assert card.startswith("mine\n\n")
+    assert IMPORT in card
+    model.save_pretrained(tmp_path)
+    assert (tmp_path / "README.md").read_text() == card
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    """A hub with the card of a user, or with none; yields name -> content of what is uploaded."""
+    uploaded, card = {}, SimpleNamespace(text=None)
+
+    def upload(*, folder_path, **where):
+        for path in Path(folder_path).rglob("*"):
+            uploaded[path.name] = path.read_bytes()
+        return where["repo_id"]
+
+    def load_card(*args, **kwargs):
+        return ModelCard("An empty card." if card.text is None else card.text)
+
+    for module in (hub_utils, modeling_utils):
+        monkeypatch.setattr(module, "create_repo", lambda name, **_: SimpleNamespace(repo_id=name))
+        monkeypatch.setattr(module, "load_or_create_model_card", load_card)
+    monkeypatch.setattr(hub_utils, "upload_folder", upload)
+    return SimpleNamespace(uploaded=uploaded, card=card)
+
+
+def push(model, folder):
+    model.push_to_hub("me/net")
+
+
+def save_and_push(model, folder):
+    model.save_pretrained(str(folder), push_to_hub=True, repo_id="me/net")
+
+
+@pytest.mark.parametrize("way", [push, save_and_push])
+@pytest.mark.parametrize("text", [None, "---\nlicense: mit\n---\n\nPaints cats.\n"])
+def test_the_card_on_the_hub_says_what_to_import(text, way, hub, saved, tmp_path):
+    hub.card.text = text
+    way(UNet2DConditionModel.from_pretrained(saved[0]), tmp_path)
+    assert hub.uploaded.keys() >= {WEIGHTS, "config.json", "README.md"}
+    assert hub.uploaded[WEIGHTS] == (saved[0] / WEIGHTS).read_bytes()
+    card = hub.uploaded["README.md"].decode()
+    assert ("An empty card." if text is None else "Paints cats.") in card
+    assert ("license: mit" in card) == (text is not None)
+    assert card.count(IMPORT) == 1
+    hub.card.text = card  # what the next version finds there
+    way(UNet2DConditionModel.from_pretrained(saved[0]), tmp_path)
+    assert hub.uploaded["README.md"].decode() == card
+
+
+def test_a_network_in_a_subfolder_of_the_hub_has_a_card_of_its_own(hub, saved):
+    UNet2DConditionModel.from_pretrained(saved[0]).push_to_hub("me/net", subfolder="unet")
+    assert hub.uploaded["README.md"] == (saved[0] / "README.md").read_bytes()
+
+
+def test_a_float_network_is_pushed_by_its_class(hub, saved):
+    model = UNet2DConditionModel.from_pretrained(saved[0]).dequantize()
+    model.push_to_hub("me/net")
+    assert IMPORT not in hub.uploaded["README.md"].decode()
 
 
 def test_a_dequantized_network_is_a_float_one_with_rounded_weights(saved, tmp_path):
@@ -238,6 +324,64 @@ def test_a_dequantized_network_is_a_float_one_with_rounded_weights(saved, tmp_pa
     again = UNet2DConditionModel.from_pretrained(tmp_path)
     assert "quantization_config" not in again.config
     torch.testing.assert_close(output_of(again, saved[1]), rounded, rtol=1e-4, atol=1e-5)
+
+
+# --- half precision ------------------------------------------------------------------------------
+
+HALF = [torch.bfloat16, torch.float16]
+
+
+def cast(calls, dtype):
+    inputs = {n: t.to(dtype) if t.is_floating_point() else t for n, t in calls.inputs.items()}
+    return CalibrationSet(inputs)
+
+
+@pytest.mark.parametrize("dtype", HALF)
+def test_what_is_not_quantized_is_loaded_in_another_type_and_scales_are_not(dtype, saved):
+    model = UNet2DConditionModel.from_pretrained(saved[0], torch_dtype=dtype)
+    assert model.dtype == model.conv_in.bias.dtype == model.conv_norm_out.weight.dtype == dtype
+    exact = UNet2DConditionModel.from_pretrained(saved[0]).state_dict()
+    for name, tensor in model.state_dict().items():
+        if name.endswith((".scale", ".zero_point", ".packed")):
+            assert torch.equal(tensor, exact[name])
+    output = output_of(model, cast(saved[1], dtype))
+    assert output.dtype == dtype
+    error = (output - saved[2]).square().mean() / saved[2].square().mean()
+    assert error < 0.1  # codes of 4 bits that half precision moves by one
+
+
+def test_a_float_network_is_rounded_in_float32_whatever_its_type_is_then(float_folder):
+    config = QuestConfig(UNSPLIT)
+    half, full = (
+        UNet2DConditionModel.from_pretrained(
+            float_folder, quantization_config=config, torch_dtype=dtype
+        )
+        for dtype in (torch.bfloat16, None)
+    )
+    assert half.dtype == torch.bfloat16
+    assert torch.equal(half.conv_in.quantized_weight(), full.conv_in.quantized_weight())
+
+
+def test_a_network_that_was_cast_is_saved_and_read_back(saved, tmp_path):
+    model = UNet2DConditionModel.from_pretrained(saved[0], torch_dtype=torch.bfloat16)
+    model.save_pretrained(tmp_path)
+    again = UNet2DConditionModel.from_pretrained(tmp_path, torch_dtype=torch.bfloat16)
+    calls = cast(saved[1], torch.bfloat16)
+    assert torch.equal(output_of(again, calls), output_of(model, calls))
+    floats = UNet2DConditionModel.from_pretrained(tmp_path)
+    assert floats.dtype == torch.float32
+    assert output_of(floats, saved[1]).isfinite().all()
+
+
+def test_a_pipeline_is_loaded_in_half_precision(tmp_path):
+    pipeline = build("sd")
+    pipeline.unet, _ = quantized(model=pipeline.unet)
+    pipeline.save_pretrained(tmp_path)
+    half = StableDiffusionPipeline.from_pretrained(tmp_path, dtype=torch.bfloat16)
+    half.set_progress_bar_config(disable=True)
+    assert half.unet.dtype == half.vae.dtype == torch.bfloat16
+    call = call_of("sd", prompt="a red cube", output_type="latent")
+    assert half(**call).images.isfinite().all()
 
 
 # --- rounding while loading ----------------------------------------------------------------------
@@ -261,7 +405,7 @@ def test_it_can_be_calibrated_afterwards(float_folder, tmp_path):
     model = UNet2DConditionModel.from_pretrained(float_folder, quantization_config=config)
     calls = calls_of(model)
     floats = output_of(model, calls)
-    calibrate_(model, calls, with_quantized_weights=True)
+    calibrate_(model, calls)
     enable_(model, activations=True)
     model.save_pretrained(tmp_path)
     again = UNet2DConditionModel.from_pretrained(tmp_path)
@@ -367,14 +511,23 @@ def test_a_file_that_ends_early_is_refused(damaged):
         UNet2DConditionModel.from_pretrained(folder)
 
 
-def test_another_type_is_refused(saved):
-    with pytest.raises(ValueError, match=r"computes in float32, got torch_dtype=torch\.float16"):
-        UNet2DConditionModel.from_pretrained(saved[0], torch_dtype=torch.float16)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float8_e4m3fn])
+def test_another_type_is_refused(dtype, saved):
+    message = rf"computes in one of torch\.float32, .*, got torch_dtype={dtype}"
+    with pytest.raises(ValueError, match=message):
+        UNet2DConditionModel.from_pretrained(saved[0], torch_dtype=dtype)
 
 
 def test_a_float_network_cannot_be_calibrated_while_it_is_loaded(float_folder):
     config = QuestConfig(UNSPLIT, calibrated=True)
     with pytest.raises(ValueError, match="give calibrated=False"):
+        UNet2DConditionModel.from_pretrained(float_folder, quantization_config=config)
+
+
+def test_scales_of_channels_are_not_known_while_a_float_network_is_loaded(float_folder):
+    activations = ActivationQuantConfig(ranges="minmax", granularity="channel")
+    config = QuestConfig(UNSPLIT.model_copy(update={"activations": activations}))
+    with pytest.raises(ValueError, match="granularity: tensor"):
         UNet2DConditionModel.from_pretrained(float_folder, quantization_config=config)
 
 

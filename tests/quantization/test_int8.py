@@ -141,6 +141,16 @@ def test_codes_are_those_of_the_quantizer_at_ties_and_ends():
     assert torch.equal(y, fake_quantize(x, grid.scale, grid.zero_point, FOUR))
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_codes_of_half_precision_are_those_of_the_quantizer_too(dtype, generator):
+    grid = grid_of(EIGHT, 100, scale=0.013)
+    x = torch.randn(500, 1, generator=generator).to(dtype)
+    ones = IntegerWeight(torch.ones(1, 1, dtype=torch.int8), torch.ones(1))
+    y = Int8Linear(ones, None, (grid,))(x)
+    assert y.dtype == dtype
+    assert torch.equal(y, fake_quantize(x, grid.scale, grid.zero_point, EIGHT).to(dtype))
+
+
 def test_the_input_is_left_as_it_is(generator):
     x = torch.randn(2, 6, 5, 5, generator=generator)
     before = x.clone()

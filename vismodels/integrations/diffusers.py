@@ -10,7 +10,6 @@ import functools
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from types import MethodType
 from typing import Any
 
 import torch
@@ -33,11 +32,13 @@ from vismodels.methods.quest.quantize import (
     enable_,
     quantize_,
 )
+from vismodels.methods.quest.saving import allow_saving_
 from vismodels.methods.quest.time_groups import time_groups_of
 
 FORMAT = 1  # of what is saved
 CARD = "README.md"
 CONFIG = "quantization_config"
+TYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
 class QuestMethod(StrEnum):
@@ -110,41 +111,54 @@ class QuestQuantizer(DiffusersQuantizer):
 
     quantization_config: QuestConfig
     pre_quantized: bool
+    _dtype: torch.dtype | None = None  # of the finished network
 
     def update_torch_dtype(self, torch_dtype: torch.dtype | None) -> Any:
-        """Return the type of what is not quantized, which is float32.
+        """Return the type to load in: float32, since scales would be others in half precision.
+
+        What is not quantized gets `torch_dtype` afterwards.
 
         Raises:
-            ValueError: for another type, in which scales would be others.
+            ValueError: for a type that networks do not compute in.
         """
-        if torch_dtype not in (None, torch.float32):
+        if torch_dtype not in (None, *TYPES):
             raise ValueError(
-                f"a network quantized by QuEST computes in float32, got torch_dtype={torch_dtype}; "
-                "leave it out, or give a mapping of the pipeline's components to types"
+                "a network quantized by QuEST computes in one of "
+                f"{', '.join(map(str, TYPES))}, got torch_dtype={torch_dtype}"
             )
-        return torch_dtype
+        self._dtype = torch_dtype
+        return None if torch_dtype is None else torch.float32
 
     def _process_model_before_weight_loading(self, model: ModelMixin, **unused: Any) -> None:
+        config = self.quantization_config
         if self.pre_quantized:
-            config = self.quantization_config
             quantize_(model, config.settings, config.splits)
             pack_(model)
             enable_(model, activations=config.calibrated)
             self._empty = model.state_dict()
+        elif config.calibrated:
+            raise ValueError(
+                "a float network cannot be calibrated while it is loaded: give calibrated=False, "
+                "then call calibrate_(network, inputs) of methods.quest.calibration and "
+                "enable_(network, activations=True) of methods.quest.quantize"
+            )
+        elif config.settings.activations.granularity == "channel":
+            raise ValueError(
+                "scales of channels go into the weights, and are unknown while a float network is "
+                "loaded: load it without a configuration, then quantize_, calibrate_ and pack it; "
+                "or take granularity: tensor"
+            )
 
     def _process_model_after_weight_loading(self, model: ModelMixin, **unused: Any) -> None:
         config = self.quantization_config
         if self.pre_quantized:
             _check_scales(model)
-        elif config.calibrated:
-            raise ValueError(
-                "a float network cannot be calibrated while it is loaded: give calibrated=False, "
-                "and use methods.quest.calibration afterwards"
-            )
         else:
             quantize_(model, config.settings, config.splits)
             enable_(model, activations=False)
         pack_for_diffusers_(model)
+        if self._dtype is not None:  # by the base class: that of diffusers casts nothing quantized
+            torch.nn.Module.to(model, self._dtype)
 
     def maybe_update_loaded_keys(self, loaded_keys: list[str], files: list[str]) -> list[str]:
         """Return the names in the file, without the strings of several tensors."""
@@ -198,7 +212,7 @@ class QuestQuantizer(DiffusersQuantizer):
 
     def _dequantize(self, model: ModelMixin) -> ModelMixin:
         dequantize_(model)
-        del model.save_pretrained  # the one of its class is back
+        del model.save_pretrained, model._upload_folder  # those of its class are back
         kept = {key: value for key, value in model.config.items() if key != CONFIG}
         model._internal_dict = type(model.config)(kept)
         return model
@@ -208,7 +222,7 @@ def pack_for_diffusers_(model: ModelMixin) -> None:
     """Pack the weights of a quantized network, and make it known to diffusers as quantized.
 
     From then on `save_pretrained`, its own or that of a pipeline, writes packed codes, the
-    configuration and a model card.
+    configuration and a model card; `push_to_hub` uploads them.
 
     Args:
         model: quantized; its activations all calibrated and enabled, or all disabled.
@@ -222,8 +236,11 @@ def pack_for_diffusers_(model: ModelMixin) -> None:
     known.hf_quantizer = QuestQuantizer(config)
     known.is_quantized = True
     known.quantization_method = config.quant_method
-    # A method bound to the network, so that a copy of the network saves the copy.
-    known.save_pretrained = MethodType(_save_pretrained, model)
+    allow_saving_(model)
+    # Bound to the network, so that a copy of the network, or what is unpickled, saves itself; a
+    # method would be pickled by its name, which is that of the class.
+    known.save_pretrained = functools.partial(_save_pretrained, model)
+    known._upload_folder = functools.partial(_upload_folder, model)
 
 
 def register() -> None:
@@ -232,15 +249,28 @@ def register() -> None:
     auto.AUTO_QUANTIZATION_CONFIG_MAPPING[QuestMethod.QUEST.value] = QuestConfig
 
 
-@functools.wraps(ModelMixin.save_pretrained)
+@functools.wraps(ModelMixin.save_pretrained, assigned=())  # pipelines look at its arguments
 def _save_pretrained(model: ModelMixin, save_directory: Any, *args: Any, **kwargs: Any) -> None:
     if any(isinstance(module, ExecutedLayer) for module in model.modules()):
         raise ValueError("a network on 8-bit kernels has no codes to save; save it before")
     config = _configured(model)  # it may have been calibrated since it was packed
     type(model).save_pretrained(model, save_directory, *args, **kwargs)
-    card = Path(save_directory) / CARD
-    if not card.exists() or IMPORT in card.read_text(encoding="utf-8"):  # not one of the user's
-        write_text(card, model_card(type(model).__name__, config.settings, config.calibrated))
+    _write_card(model, config, Path(save_directory))
+
+
+def _upload_folder(model: ModelMixin, working_dir: Any, *args: Any, **kwargs: Any) -> Any:
+    # Both ways to the hub, `push_to_hub` and `save_pretrained(push_to_hub=True)`, put the card of
+    # the hub, or an empty one, into the folder right before they call this.
+    _write_card(model, _configured(model), Path(working_dir))
+    return type(model)._upload_folder(model, working_dir, *args, **kwargs)
+
+
+def _write_card(model: ModelMixin, config: QuestConfig, folder: Path) -> None:
+    """Write the card of a network, or what it has to say into the one that there is."""
+    card = folder / CARD
+    before = card.read_text(encoding="utf-8") if card.exists() else ""
+    settings, calibrated = config.settings, config.calibrated
+    write_text(card, model_card(type(model).__name__, settings, calibrated, before))
 
 
 def _configured(model: ModelMixin) -> QuestConfig:

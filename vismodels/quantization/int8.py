@@ -199,7 +199,7 @@ class _Kernel:
             shape = [1] * x.ndim
             shape[channel_axis] = -1
             scale, shift = scale.view(shape), shift.view(shape)
-        rounded = (x / scale).round_()
+        rounded = (x.float() / scale).round_()  # half precision would round to other codes
         if self.largest <= INT8_LARGEST:
             return rounded.add_(shift).clamp_(0, self.largest).to(torch.int8).view(torch.uint8)
         # Torch makes int8 of floats several times as fast as uint8; flipping the highest bit of

@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 import torch
 from small_denoisers import build_dit, build_unet, calls_of, output_of
@@ -10,6 +12,7 @@ from vismodels.methods.quest.config import (
     QuantizationSettings,
     WeightQuantConfig,
 )
+from vismodels.methods.quest.packed import pack_
 from vismodels.methods.quest.quantize import (
     activation_quantizers,
     enabled,
@@ -141,6 +144,21 @@ def test_quantized_weights_change_what_is_measured():
     assert scales[0] != pytest.approx(scales[1], rel=1e-3)
 
 
+def test_a_packed_network_is_measured_behind_the_weights_that_it_has():
+    packed, other = build_unet(), build_unet()
+    calls = calls_of(packed)
+    for model in (packed, other):
+        quantize_(model, settings())
+    pack_(packed)
+    calibrate_(packed, calls)
+    calibrate_(other, calls, with_quantized_weights=True)
+    assert all(layer.quantizes_weight for layer in quantized_layers(packed).values())
+    found = activation_quantizers(packed)
+    for name, quantizer in activation_quantizers(other).items():
+        assert torch.equal(found[name].scale, quantizer.scale)
+    assert torch.equal(output_of(packed, calls), output_of(other, calls))
+
+
 def test_calibrated_activations_err_less_than_guessed_ones():
     model = build_dit()
     calls = calls_of(model)
@@ -201,6 +219,17 @@ def test_a_range_without_end_is_refused_and_nothing_is_changed():
     with pytest.raises(ValueError, match=r"the activation of conv_in.* is not finite"):
         calibrate_(model, calls)
     assert all(torch.equal(each, before[name]) for name, each in model.state_dict().items())
+
+
+def test_scales_that_packed_weights_hold_are_not_measured_anew_and_nothing_is_changed():
+    model, calls = calibrated(settings(granularity="channel"))
+    pack_(model)
+    before, expected = copy.deepcopy(model.state_dict()), output_of(model, calls)
+    others = calls_of(model, seed=1)
+    with pytest.raises(ValueError, match=r"time_embedding.*holds the scales.*before it is packed"):
+        calibrate_(model, others, with_quantized_weights=True)
+    assert all(torch.equal(each, before[name]) for name, each in model.state_dict().items())
+    assert torch.equal(output_of(model, calls), expected)
 
 
 def test_a_float_network_is_refused():

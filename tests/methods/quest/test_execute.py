@@ -143,6 +143,7 @@ def test_all_layers_of_a_network_are_executed(build):
     assert report.executed == names
     assert not (report.kept or report.limited)
     assert report.speed_ratio is None
+    assert report.speed is None
     assert not any(isinstance(module, PackedLayer) for module in model.modules())
     assert output_of(model, calls).isfinite().all()
 
@@ -209,6 +210,39 @@ def test_without_kernels_the_network_stays_packed_for_that_reason(monkeypatch):
     report = execute_int8_(model)
     assert set(report.kept.values()) == {"no kernels"}
     assert torch.equal(output_of(model, calls), before)
+
+
+def test_layers_on_another_device_stay_packed_for_that_reason(caplog):
+    model, _ = network(settings_of())
+    pack_(model)
+    model.to("meta")
+    report = execute_int8_(model)
+    assert not report.executed
+    assert set(report.kept) == set(quantized_layers(model))
+    assert set(report.kept.values()) == {
+        "8-bit kernels run on the processor, and its weight is on meta; move the network there "
+        "first"
+    }
+    (message,) = [record.getMessage() for record in caplog.records]
+    assert message.startswith(f"{len(report.kept)} layers stay in float (")
+    assert message.endswith("weight is on meta; move the network there first")
+
+
+@pytest.mark.parametrize("kind", [RuntimeError, NotImplementedError])
+def test_layers_whose_kernel_cannot_be_prepared_stay_packed_for_that_reason(kind, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise kind("could not create a primitive\nException raised from make at ideep.hpp:1")
+
+    monkeypatch.setattr(execute, "Int8Conv2d", refuse)
+    model, calls = network(settings_of())
+    convolutions = {n for n, m in quantized_layers(model).items() if isinstance(m, nn.Conv2d)}
+    report = execute_int8_(model)
+    assert set(report.kept) == convolutions
+    assert set(report.kept.values()) == {
+        "torch cannot prepare its kernel: could not create a primitive"
+    }
+    assert report.executed
+    assert output_of(model, calls).isfinite().all()
 
 
 def test_limited_layers_are_reported_with_their_bits(monkeypatch):

@@ -1,7 +1,7 @@
 import pytest
 import torch
 from diffusers import UNet2DConditionModel, UNet2DModel
-from small_denoisers import build_dit, build_unet, calls_of
+from small_denoisers import build_dit, build_pixart, build_unet, calls_of
 from torch import nn
 
 from vismodels.methods.quest.config import LAYER_SETS, PRESETS
@@ -85,6 +85,16 @@ def test_temporal_layers_of_a_dit_are_those_that_see_only_the_time_and_the_class
     )
     assert found[-1] == "proj_out_1"
     assert len(found) == 7
+
+
+def test_the_one_projection_of_the_time_of_a_pixart_transformer_is_temporal():
+    model = build_pixart()
+    assert select_layers(model, LAYER_SETS["code"].temporal) == ("adaln_single.linear",)
+    assert select_layers(model, LAYER_SETS["paper"].temporal) == (
+        "adaln_single.emb.timestep_embedder.linear_1",
+        "adaln_single.emb.timestep_embedder.linear_2",
+        "adaln_single.linear",
+    )
 
 
 def test_shares_are_the_same_before_and_after_quantization():

@@ -141,7 +141,7 @@ def test_folded_scales_leave_integers_with_sixteen_levels_in_each_channel(made, 
 def test_folded_scales_change_nothing_but_the_rounding_of_weights(made, kind):
     layer, quantized, x = made(kind, CHANNEL)
     quantizer = quantized.activation_quantizers[0]
-    expected = quantized._compute(quantizer(x), layer.weight)
+    expected = quantized._compute(quantizer(x), layer.weight, layer.bias)
     for weight_quantizer in quantized.weight_quantizers:
         weight_quantizer.forward = lambda weight: weight
     assert torch.allclose(quantized(x), expected, atol=1e-4)

@@ -1,8 +1,12 @@
+import copy
+
 import pytest
 import torch
 from small_denoisers import build_dit, build_unet, calls_of, output_of
+from torch.nn import functional as F
 
 from vismodels.methods.quest.calibration import calibrate_
+from vismodels.methods.quest.calibration_set import CalibrationSet
 from vismodels.methods.quest.config import (
     ActivationQuantConfig,
     QuantizationSettings,
@@ -178,6 +182,56 @@ def test_a_network_on_the_meta_device_has_the_same_keys_and_shapes():
     assert {name: (t.shape, t.dtype) for name, t in empty.state_dict().items()} == {
         name: (t.shape, t.dtype) for name, t in model.state_dict().items()
     }
+
+
+# --- half precision ------------------------------------------------------------------------------
+
+HALF = [torch.bfloat16, torch.float16]
+
+
+def cast(model, calls, dtype):
+    """Return a copy of a network, and its calls, in another type."""
+    inputs = {n: t.to(dtype) if t.is_floating_point() else t for n, t in calls.inputs.items()}
+    return copy.deepcopy(model).to(dtype), CalibrationSet(inputs)
+
+
+@pytest.mark.parametrize("dtype", HALF)
+@pytest.mark.parametrize("build", [build_unet, build_dit])
+@pytest.mark.parametrize("form", ["tensor", "channel"])
+def test_a_packed_network_computes_in_another_type(form, build, dtype):
+    model, calls = quantized(form, build)
+    expected = output_of(model, calls)
+    pack_(model)
+    half, inputs = cast(model, calls, dtype)
+    output = output_of(half, inputs)
+    assert output.dtype == dtype
+    # Codes of 4 bits that half precision moves by one; a wrong weight would be off by 1.
+    assert (output - expected).square().mean() < 0.1 * expected.square().mean()
+
+
+@pytest.mark.parametrize("dtype", HALF)
+def test_weights_are_rounded_from_their_float32_values_to_the_type_of_the_input(dtype, generator):
+    model, _ = quantized()
+    pack_(model)
+    layer = copy.deepcopy(model.time_embedding.linear_1).to(dtype)
+    weight, bias = layer.quantized_weight(), layer.bias
+    assert torch.equal(weight, model.time_embedding.linear_1.quantized_weight())
+    x = torch.randn(3, layer.in_features, generator=generator).to(dtype)
+    expected = F.linear(layer.quantized_input(x), weight.to(dtype), bias)
+    assert torch.equal(layer(x), expected)
+    single = layer(x.float())  # of a network whose other parts are float32
+    assert single.dtype == torch.float32
+    assert torch.equal(single, F.linear(layer.quantized_input(x.float()), weight, bias.float()))
+
+
+@pytest.mark.parametrize("dtype", HALF)
+def test_a_dequantized_network_stays_in_its_type(dtype):
+    model, calls = quantized()
+    pack_(model)
+    half, inputs = cast(model, calls, dtype)
+    dequantize_(half)
+    assert {parameter.dtype for parameter in half.parameters()} == {dtype}
+    assert output_of(half, inputs).isfinite().all()
 
 
 # --- refusals ------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@ import copy
 import pytest
 import torch
 from diffusers.models.attention_processor import AttnProcessor2_0
-from small_denoisers import build_dit, build_unet, calls_of, output_of
+from small_denoisers import build_dit, build_pixart, build_unet, calls_of, output_of
 from small_pipelines import build, call_of
 from torch import nn
 from torch.nn import functional as F
@@ -67,6 +67,22 @@ def test_every_layer_and_attention_is_quantized_and_reported(kind):
     biases = sum(p.numel() for n in layers if (p := plain.get_submodule(n).bias) is not None)
     assert sum(line.parameters for line in lines) == weights + biases
     assert report(model) == lines
+
+
+def test_a_pixart_transformer_is_quantized_and_calibrated():
+    model = build_pixart()
+    calls = calls_of(model)
+    expected = output_of(model, calls)
+    lines = quantize_(model, W4A4)
+    assert {"adaln_single.linear", "caption_projection.linear_1"} <= {each.name for each in lines}
+    assert {line.kind for line in lines} == {"conv", "linear", "attention"}
+    assert [line.name for line in lines if line.activation_bits == 8] == [
+        "pos_embed.proj",
+        "proj_out",
+    ]
+    calibrate_(model, calls)
+    error = (output_of(model, calls) - expected).square().mean()
+    assert 0 < error < 0.05 * expected.square().mean()
 
 
 def test_first_and_last_layers_and_probabilities_have_eight_bits():
@@ -311,6 +327,19 @@ def test_a_layer_is_no_network_and_a_network_has_layers():
         quantize_(nn.Linear(2, 2), W4A4)
     with pytest.raises(ValueError, match="no layer to quantize"):
         quantize_(nn.Sequential(nn.SiLU()), W4A4)
+
+
+@pytest.mark.parametrize("kind", [nn.Conv1d, nn.Conv3d, nn.ConvTranspose2d])
+def test_layers_of_another_kind_are_refused_by_name_or_skipped(kind):
+    model = nn.ModuleDict({"flat": nn.Linear(2, 3), "temporal": kind(2, 3, 1)})
+    message = rf"has {kind.__name__}: temporal \(1 in all\); name them in skip"
+    with pytest.raises(ValueError, match=message):
+        quantize_(model, W4A4.model_copy(update={"edge_layers": ("flat",)}))
+    assert type(model["flat"]) is nn.Linear
+    options = {"edge_layers": ("flat",), "skip": ("temporal",)}
+    (line,) = quantize_(model, W4A4.model_copy(update=options))
+    assert line.name == "flat"
+    assert type(model["temporal"]) is kind
 
 
 def test_layers_with_hooks_of_their_own_are_refused():

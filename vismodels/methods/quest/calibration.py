@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from vismodels.methods.quest.calibration_set import CalibrationSet
+from vismodels.methods.quest.packed import PackedLayer
 from vismodels.methods.quest.quantize import activation_quantizers, enabled, quantized_layers
 from vismodels.methods.quest.quantizers import ActivationQuantizer
 from vismodels.methods.quest.time_groups import TimeGroups, time_groups_of
@@ -35,17 +36,20 @@ def calibrate_(
         model: quantized; changed in place, or not at all if an error is raised.
         calibration: inputs of the float network.
         batch_size: samples in a call; matters for running extremes, and for rounding.
-        with_quantized_weights: measure behind quantized weights, as after their reconstruction.
+        with_quantized_weights: measure behind quantized weights, as after their reconstruction; so
+            is a packed network in any case, which has no others.
 
     Raises:
-        ValueError: if the network is not quantized, for fewer timesteps than time groups, or if an
-            activation does not occur or is not finite.
+        ValueError: if the network is not quantized, if it is packed and its weights hold the scales
+            of its inputs, for fewer timesteps than time groups, or if an activation does not occur
+            or is not finite.
     """
     state = time_groups_of(model)
+    is_packed = _check_packed(model)
     timesteps = _group_timesteps(calibration, state.settings.time_groups)
     before, state.timesteps = state.timesteps, timesteps.to(state.timesteps)
     try:
-        with enabled(model, weights=with_quantized_weights, activations=False):
+        with enabled(model, weights=with_quantized_weights or is_packed, activations=False):
             found = _measured(model, state, calibration, batch_size)
     except BaseException:
         state.timesteps = before
@@ -58,6 +62,18 @@ def calibrate_(
 
 
 Ends = tuple[Tensor, Tensor]
+
+
+def _check_packed(model: nn.Module) -> bool:
+    """Return whether a network is packed; raise a ValueError if it cannot be calibrated so."""
+    packed = {n: x for n, x in quantized_layers(model).items() if isinstance(x, PackedLayer)}
+    if folding := [name for name, layer in packed.items() if layer.folds_channels]:
+        raise ValueError(
+            f"the packed weight of {', '.join(folding[:5])} ({len(folding)} in all) holds the "
+            "scales of its input's channels, which cannot be measured anew; calibrate the network "
+            "before it is packed"
+        )
+    return bool(packed)
 
 
 def _measured(

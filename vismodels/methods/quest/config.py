@@ -73,7 +73,7 @@ class ActivationQuantConfig(Config):
 
 
 class QuantizationSettings(Config):
-    """What of a denoiser is quantized; every convolution and linear layer, and attention."""
+    """What of a denoiser is quantized; every 2-D convolution and linear layer, and attention."""
 
     weights: WeightQuantConfig = WeightQuantConfig()
     activations: ActivationQuantConfig = ActivationQuantConfig()  # inputs of layers, and q, k, v
@@ -137,7 +137,13 @@ class LayerSets(Config):
     untouched: Patterns = ()  # whose scales are not among those of all others
 
 
-_TIME_PROJECTIONS = (r".*\.time_emb_proj", r".*\.norm\d?\.linear", "proj_out_1")
+# Of UNets; of DiT, each block its own; of PixArt, one for all blocks.
+_TIME_PROJECTIONS = (
+    r".*\.time_emb_proj",
+    r".*\.norm\d?\.linear",
+    "proj_out_1",
+    r"(.*\.)?adaln_single\.linear",
+)
 _TIME_EMBEDDINGS = (r"time_embedding\.linear_\d", r".*\.timestep_embedder\.linear_\d")
 _FEED_FORWARD = (r".*\.ff\.net\..*",)
 _PLAIN_ATTENTION = (r".*\.attentions\.\d+\.to_[qkv]",)  # of unconditional UNets, without a block

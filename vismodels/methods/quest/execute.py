@@ -5,6 +5,7 @@ than to unpack its weights. Whether the float network would have been faster is 
 """
 
 import copy
+import logging
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -28,6 +29,8 @@ from vismodels.quantization.int8 import (
     probe,
 )
 
+_log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class ExecutionReport:
@@ -47,14 +50,21 @@ class ExecutionReport:
     limited: Mapping[str, int]
     speed_ratio: float | None = None
 
+    @property
+    def speed(self) -> str | None:
+        """In words, whether the network is faster than the float one; None if not measured."""
+        if self.speed_ratio is None:
+            return None
+        verdict = "faster" if self.speed_ratio > 1 else "not faster"
+        return f"{verdict} than float: {self.speed_ratio:.2f} x its speed"
+
     def __str__(self) -> str:
         lines = [f"{len(self.executed)} layers run on 8-bit integers, {len(self.kept)} in float"]
         lines += [f"  {reason}: {', '.join(names)}" for reason, names in _grouped(self.kept)]
         for bits, names in _grouped(self.limited):
             lines.append(f"{len(names)} layers are executed with weights of {bits} bits")
-        if self.speed_ratio is not None:
-            verdict = "faster" if self.speed_ratio > 1 else "not faster"
-            lines.append(f"{verdict} than float: {self.speed_ratio:.2f} x its speed")
+        if self.speed is not None:
+            lines.append(self.speed)
         return "\n".join(lines)
 
 
@@ -73,6 +83,11 @@ class ExecutedLayer(nn.Module):
         super().__init__()
         if not support.available:
             raise ValueError(support.reason)
+        if (device := layer.packed_weights()[0].packed.device).type != "cpu":
+            raise ValueError(
+                f"8-bit kernels run on the processor, and its weight is on {device}; move the "
+                "network there first"
+            )
         self.input_axis = layer.input_axis
         self.sizes = [part.stop - part.start for part in layer.parts]
         self.activation_quantizers = layer.activation_quantizers  # know the time group
@@ -96,7 +111,11 @@ class ExecutedLayer(nn.Module):
                     quantizer.effective_scale(), quantizer.zero_point, strict=True
                 )
             ]
-            kernels.append(_kernel(layer, weight, bias if number == 0 else None, grids))
+            try:
+                kernels.append(_kernel(layer, weight, bias if number == 0 else None, grids))
+            except RuntimeError as error:  # of torch: a form that this build does not have
+                what = str(error).strip().partition("\n")[0]
+                raise ValueError(f"torch cannot prepare its kernel: {what}") from error
         self.kernels = nn.ModuleList(kernels)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -132,11 +151,12 @@ def execute_int8_(
     """Run the layers of a quantized network on 8-bit kernels, and return what came of it.
 
     The network is packed, and neither trained nor saved afterwards. Layers that the kernels cannot
-    compute stay packed, for a reason that is reported. Products of attention are of integers in
-    float32; see `execute_attention`.
+    compute stay packed, for a reason that is reported and logged. Products of attention are of
+    integers in float32; see `execute_attention`.
 
     Args:
-        model: quantized and calibrated, on the processor; changed in place.
+        model: quantized and calibrated; changed in place. On another device than the processor
+            all of its layers stay packed.
         example: arguments of a call, with which the speed is measured.
         rounds: calls of each network that the median is taken of.
 
@@ -163,6 +183,10 @@ def execute_int8_(
         names.append(name)
         if largest := executed[layer].limited:
             limited[name] = largest.bit_length() + 1  # with the sign
+    for reason, layers in _grouped(kept):
+        if support.available:  # else the self-test has logged it
+            few = ", ".join(layers[:5] + ["..."] * (len(layers) > 5))
+            _log.warning("%d layers stay in float (%s): %s", len(layers), few, reason)
     for name, module in list(model.named_modules(remove_duplicate=False)):
         if module in executed:
             model.set_submodule(name, executed[module])

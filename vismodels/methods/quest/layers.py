@@ -100,8 +100,8 @@ class QuantizedLayer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return what the layer computes of `x`; without quantization, the float layer's bits."""
         if not self.quantizes_weight:
-            return self._compute(self._quantized_input(x, unit=False), self.weight)
-        return self._compute(self.quantized_input(x), self.quantized_weight())
+            return self._compute(self._quantized_input(x, unit=False), self.weight, self.bias)
+        return self._compute(self.quantized_input(x), self.quantized_weight(), self.bias)
 
     def quantized_input(self, x: Tensor) -> Tensor:
         """Return the input as `quantized_weight` meets it, of the shape of `x`."""
@@ -131,7 +131,7 @@ class QuantizedLayer(nn.Module):
         """Return one value for each input channel, shaped to broadcast over the weight."""
         raise NotImplementedError
 
-    def _compute(self, x: Tensor, weight: Tensor) -> Tensor:
+    def _compute(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         raise NotImplementedError
 
 
@@ -181,8 +181,8 @@ class QuantizedLinear(QuantizedLayer, nn.Linear):
     def _per_input(self, values: Tensor) -> Tensor:
         return values
 
-    def _compute(self, x: Tensor, weight: Tensor) -> Tensor:
-        return F.linear(x, weight, self.bias)
+    def _compute(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        return F.linear(x, weight, bias)
 
 
 class QuantizedConv2d(QuantizedLayer, nn.Conv2d):
@@ -228,8 +228,8 @@ class QuantizedConv2d(QuantizedLayer, nn.Conv2d):
         outputs = self.out_channels // self.groups
         return grouped.expand(-1, outputs, -1).reshape(self.out_channels, -1, 1, 1)
 
-    def _compute(self, x: Tensor, weight: Tensor) -> Tensor:
-        output: Tensor = self._conv_forward(x, weight, self.bias)
+    def _compute(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        output: Tensor = self._conv_forward(x, weight, bias)
         return output
 
 

@@ -1,10 +1,11 @@
 """A quantized network whose weights are codes, several in a byte, and nothing else.
 
 Weights are unpacked at every call, and thrown away after it: the network needs as little memory as
-its file, and computes the bits that it computed with float weights. `execute` is for speed.
+its file, and computes the bits that it computed with float weights. `execute` is for speed. Packed
+from float32, it can be cast to another type afterwards: scales stay as they are.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, Self
 
 import torch
@@ -45,6 +46,7 @@ class PackedWeight(KeepsType):
     def __init__(self, config: WeightQuantConfig, shape: Sequence[int]) -> None:
         super().__init__()
         self.config, self.shape = config, torch.Size(shape)
+        self.dtype = torch.float32  # of the network, in which the float weight would be
         self.spec = QuantSpec(config.bits, signed=False)
         size = packed_size(self.shape.numel(), config.bits)
         self.register_buffer("packed", torch.zeros(size, dtype=torch.uint8))
@@ -71,6 +73,10 @@ class PackedWeight(KeepsType):
         shape = (-1, *[1] * (len(self.shape) - 1))
         centered = self.codes().float().sub_(self.zero_point.view(shape))
         return centered.mul_(self.scale.view(shape))
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        self.dtype = fn(torch.empty(0, dtype=self.dtype, device=self.scale.device)).dtype
+        return super()._apply(fn, recurse)
 
 
 class PackedLayer(QuantizedLayer):
@@ -116,7 +122,7 @@ class PackedLayer(QuantizedLayer):
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return what the layer computes of `x`, as before it was packed.
+        """Return what the layer computes of `x`, in its type; in float32 as before it was packed.
 
         Raises:
             ValueError: if the quantizers of weights are switched off.
@@ -135,7 +141,11 @@ class PackedLayer(QuantizedLayer):
         if self.folds_channels:
             scales = [each.effective_scale()[0] for each in self._activation_quantizers()]
             weight = weight / self._per_input(torch.cat(scales))
-        return nn.Parameter(weight.detach())
+        return nn.Parameter(weight.detach().to(self.packed_weights()[0].dtype))
+
+    def _compute(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        bias = None if bias is None else bias.to(x.dtype)
+        return super()._compute(x, weight.to(x.dtype), bias)
 
 
 class PackedLinear(PackedLayer, QuantizedLinear):

@@ -15,6 +15,7 @@ from vismodels.methods.quest.config import QuantizationSettings
 from vismodels.methods.quest.layer_sets import fitting
 from vismodels.methods.quest.layers import QuantizedConv2d, QuantizedLayer, QuantizedLinear
 from vismodels.methods.quest.quantizers import ActivationQuantizer
+from vismodels.methods.quest.saving import allow_saving_, refuse_saving_
 from vismodels.methods.quest.shortcuts import has_shortcuts
 from vismodels.methods.quest.time_groups import (
     TimeGroups,
@@ -23,6 +24,15 @@ from vismodels.methods.quest.time_groups import (
     remove_routing_,
     time_groups_of,
 )
+
+KINDS = (nn.Conv2d, nn.Linear)  # of layers that are quantized
+OTHER_KINDS = (
+    nn.Conv1d,
+    nn.Conv3d,
+    nn.ConvTranspose1d,
+    nn.ConvTranspose2d,
+    nn.ConvTranspose3d,
+)  # that would stay float without a word
 
 
 @dataclass(frozen=True)
@@ -51,10 +61,11 @@ class LayerReport:
 def quantize_(
     model: nn.Module, settings: QuantizationSettings, splits: Mapping[str, int] | None = None
 ) -> tuple[LayerReport, ...]:
-    """Quantize all convolutions, linear layers and attentions of a network, and report them.
+    """Quantize all 2-D convolutions, linear layers and attentions of a network, and report them.
 
     Parameters stay the same objects under the same names. Ranges of weights are set; those of
-    activations are guesses until `calibration.calibrate_` has measured them.
+    activations are guesses until `calibration.calibrate_` has measured them. A network of diffusers
+    is not saved before it is packed, with `vismodels.integrations.diffusers.pack_for_diffusers_`.
 
     Args:
         model: a denoiser of diffusers, changed in place, or not at all if an error is raised.
@@ -63,9 +74,10 @@ def quantize_(
             shortcuts.
 
     Raises:
-        ValueError: if the network is quantized already, is itself a layer, or holds a layer or an
-            attention that cannot be; if no layer is an edge though they have bits of their own; for
-            missing or unknown splits; if it takes no timestep for several time groups.
+        ValueError: if the network is quantized already, is itself a layer, or holds a layer that
+            cannot be quantized, such as a 3-D convolution, and is not skipped, or such an
+            attention; if no layer is an edge though they have bits of their own; for missing or
+            unknown splits; if it takes no timestep for several time groups.
     """
     layers = _float_layers(model, settings)
     splits = _needed_splits(model, settings, splits, layers)
@@ -103,6 +115,7 @@ def quantize_(
         _set_processor(attention, processor.to(attention.to_q.weight.device))
     state = TimeGroups(settings, splits, tuple(attentions))
     add_routing_(model, state.to(next(iter(quantized.values())).weight.device))
+    refuse_saving_(model)
     return report(model)
 
 
@@ -125,6 +138,7 @@ def dequantize_(model: nn.Module) -> None:
         if isinstance(module, QuantizedConv2d | QuantizedLinear):
             model.set_submodule(name, plain[module])
     remove_routing_(model)
+    allow_saving_(model)
 
 
 def report(model: nn.Module) -> tuple[LayerReport, ...]:
@@ -192,20 +206,24 @@ def enabled(model: nn.Module, *, weights: bool, activations: bool) -> Iterator[N
 
 def _float_layers(model: nn.Module, settings: QuantizationSettings) -> dict[str, nn.Module]:
     modules = dict(model.named_modules())
-    kinds = (nn.Conv2d, nn.Linear)
     if any(isinstance(module, QuantizedLayer) for module in modules.values()):
         raise ValueError(f"this {type(model).__name__} is quantized already; dequantize_ it first")
-    if isinstance(model, kinds):
+    if isinstance(model, KINDS):
         raise ValueError("the network is itself a layer; put it into an nn.Sequential")
     skipped = set(fitting(modules, settings.skip))
-    found: dict[str, nn.Module] = {
-        n: m for n, m in modules.items() if isinstance(m, kinds) and n not in skipped
-    }
+    kept = {n: m for n, m in modules.items() if n not in skipped}
+    if others := {n: type(m).__name__ for n, m in kept.items() if isinstance(m, OTHER_KINDS)}:
+        raise ValueError(
+            f"only Conv2d and Linear are quantized, but this {type(model).__name__} has "
+            f"{', '.join(sorted(set(others.values())))}: {', '.join(list(others)[:5])} "
+            f"({len(others)} in all); name them in skip, and they stay float"
+        )
+    found: dict[str, nn.Module] = {n: m for n, m in kept.items() if isinstance(m, KINDS)}
     if not found:
         raise ValueError(f"this {type(model).__name__} has no layer to quantize")
     for name, layer in found.items():
         hooks = layer._forward_hooks or layer._forward_pre_hooks
-        if type(layer) not in kinds or hooks or not isinstance(layer.weight, nn.Parameter):
+        if type(layer) not in KINDS or hooks or not isinstance(layer.weight, nn.Parameter):
             raise ValueError(
                 f"{name}: a {type(layer).__name__} with hooks, a computed weight or a forward of "
                 "its own would lose them; remove them first, or name it in skip"
