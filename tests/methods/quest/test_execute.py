@@ -143,7 +143,6 @@ def test_all_layers_of_a_network_are_executed(build):
     assert report.executed == names
     assert not (report.kept or report.limited)
     assert report.speed_ratio is None
-    assert report.speed is None
     assert not any(isinstance(module, PackedLayer) for module in model.modules())
     assert output_of(model, calls).isfinite().all()
 

@@ -90,20 +90,6 @@ def test_sizes_are_means_over_seeds(tmp_path):
     assert "at 4 steps" in picture.caption
 
 
-def test_the_caption_says_which_executed_network_is_not_faster(tmp_path):
-    record = {"executed": ["a", "b"], "kept_float": {"c": "why"}, "weight_bits_limited_to": {}}
-    execution = {
-        "w8a8": {**record, "speed_ratio": 0.78, "speed": "not faster than float: 0.78 x its speed"},
-        "w4a4": {**record, "speed_ratio": 1.2, "speed": "faster than float: 1.20 x its speed"},
-    }
-    caption = draw_sizes("scenes", SIZES, RECORDS, 4, tmp_path, execution).caption
-    told = "2 layers on integers, 1 stay float"
-    assert f"w8a8: {told}; not faster than float: 0.78 x its speed." in caption
-    assert f"w4a4: {told}; faster than float: 1.20 x its speed." in caption
-    assert "vary from run to run" in caption
-    assert "speed" not in draw_sizes("scenes", SIZES, RECORDS, 4, tmp_path).caption
-
-
 def test_errors_are_told_from_the_first_step_to_the_last(tmp_path):
     picture = draw_errors("scenes", SIZES, tmp_path)
     assert (tmp_path / picture.file).stat().st_size > 5000

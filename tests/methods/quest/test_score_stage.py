@@ -196,15 +196,6 @@ def test_networks_read_from_files_paint_what_the_saved_ones_did(tmp_path):
     report = result.execution["net"]
     assert report.speed_ratio > 0
     record = execution_record(report)
-    assert sorted(record) == [
-        "executed",
-        "kept_float",
-        "speed",
-        "speed_ratio",
-        "weight_bits_limited_to",
-    ]
-    assert record["speed_ratio"] == round(report.speed_ratio, 2)
-    assert record["speed"] == str(report).splitlines()[-1]
-    assert "faster than float" in record["speed"]
+    assert sorted(record) == ["executed", "kept_float", "weight_bits_limited_to"]
     layers = set(quantized_layers(made.denoiser))
     assert {*record["executed"], *record["kept_float"]} == layers

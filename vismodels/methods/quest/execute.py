@@ -50,21 +50,14 @@ class ExecutionReport:
     limited: Mapping[str, int]
     speed_ratio: float | None = None
 
-    @property
-    def speed(self) -> str | None:
-        """In words, whether the network is faster than the float one; None if not measured."""
-        if self.speed_ratio is None:
-            return None
-        verdict = "faster" if self.speed_ratio > 1 else "not faster"
-        return f"{verdict} than float: {self.speed_ratio:.2f} x its speed"
-
     def __str__(self) -> str:
         lines = [f"{len(self.executed)} layers run on 8-bit integers, {len(self.kept)} in float"]
         lines += [f"  {reason}: {', '.join(names)}" for reason, names in _grouped(self.kept)]
         for bits, names in _grouped(self.limited):
             lines.append(f"{len(names)} layers are executed with weights of {bits} bits")
-        if self.speed is not None:
-            lines.append(self.speed)
+        if self.speed_ratio is not None:
+            verdict = "faster" if self.speed_ratio > 1 else "not faster"
+            lines.append(f"{verdict} than float: {self.speed_ratio:.2f} x its speed")
         return "\n".join(lines)
 
 

@@ -14,10 +14,6 @@ from vismodels.metrics.quantized import FILE_MB, OUTPUT_ERROR
 from vismodels.results import Metric, Score
 
 MARKERS = "os^Dv*PX<>"
-SPEED = (
-    " Speeds are processor time of one call of a batch on one thread, against the float network in "
-    "the faster of two memory layouts; they vary from run to run."
-)
 SMALLEST = 1e-3  # distance that is drawn: logarithms end somewhere, rounding leaves less than 0
 
 
@@ -110,8 +106,7 @@ def draw_sizes(
         caption=f"Frechet distance to the float model's images at {_counted(steps)}, over the size "
         "of the denoiser's file as it is stored; means over seeds. Left and below is better. The "
         "floor is that of other noise."
-        + "".join(f" On 8-bit kernels, {_executed(arm, own)}." for arm, own in execution.items())
-        + (SPEED if any(own.get("speed") for own in execution.values()) else ""),
+        + "".join(f" On 8-bit kernels, {_executed(arm, own)}." for arm, own in execution.items()),
         alt=f"Scatter plot of file size and distance: {'; '.join(told)}; floor {floor:.3g}.",
     )
 
@@ -176,13 +171,12 @@ def values_of(
 
 
 def _executed(arm: str, record: Mapping[str, Any]) -> str:
-    """Return in words what became of an arm's layers, and whether that made it faster."""
+    """Return in words what became of an arm's layers."""
     limited = Counter(record["weight_bits_limited_to"].values())
     fewer = [f", {n} of them with weights of {bits} bits" for bits, n in sorted(limited.items())]
     kept = f", {len(record['kept_float'])} stay float" if record["kept_float"] else ""
-    speed = f"; {record['speed']}" if record.get("speed") else ""
     words = arm.replace("_", " ")
-    return f"{words}: {len(record['executed'])} layers on integers{''.join(fewer)}{kept}{speed}"
+    return f"{words}: {len(record['executed'])} layers on integers{''.join(fewer)}{kept}"
 
 
 def _counted(steps: int) -> str:

@@ -90,17 +90,11 @@ def score(
 
 
 def execution_record(report: ExecutionReport) -> dict[str, Any]:
-    """Return what became of the layers and of the speed, for a file.
-
-    The speed is rounded, but measured: unlike scores it varies from run to run.
-    """
-    ratio = report.speed_ratio
+    """Return what became of the layers, without times, for a file."""
     return {
         "executed": list(report.executed),
         "kept_float": dict(report.kept),
         "weight_bits_limited_to": dict(report.limited),
-        "speed_ratio": None if ratio is None else round(ratio, 2),
-        "speed": report.speed,
     }
 
 
