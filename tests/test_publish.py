@@ -246,3 +246,10 @@ def test_times_of_the_methods_own_stages_are_published_beside_the_scores(finishe
     tables, _ = texts_of(content, project_of_toys)
     assert "quality.csv" in tables
     assert "times.csv" not in tables
+
+
+def test_a_run_of_which_no_table_can_be_made_is_refused(finished, project_of_toys):
+    content = publish.collect("test", finished)
+    del content["stages"]["tables/toys"]
+    with pytest.raises(FileError, match="no table can be made of it; scores are found"):
+        texts_of(content, project_of_toys)

@@ -131,12 +131,20 @@ def texts(published: Path, project: Path) -> dict[Path, str]:
     Args:
         published: the folder `docs/results`.
         project: the checkout, whose README holds the block between the two marks.
+
+    Raises:
+        FileError: if no table can be made of a published run: its texts would say nothing.
     """
     files: dict[Path, str] = {}
     blocks = []
     for run in RUNS:
         if (published / run / PUBLISHED).is_file():
             tables = _tables(published / run, project / "workflows")
+            if not tables:
+                raise FileError(
+                    f"{published / run / PUBLISHED}: no table can be made of it; scores are found "
+                    f"through stages named {TABLES}/<method>, publish a run that has them"
+                )
             files |= {published / run / TABLES / name: text for name, text in tables.items()}
             blocks.append(_block(read_json(published / run / PUBLISHED), tables))
     readme = (project / "README.md").read_text(encoding="utf-8")
