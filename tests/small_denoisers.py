@@ -7,45 +7,50 @@ from small_pipelines import unet
 from vismodels.methods.quest.calibration_set import CalibrationSet
 
 
-def build_unet(seed=0, **options):
-    """Return a UNet with shortcuts, self- and cross-attention; 4x4, 4 channels."""
+def build(make, seed, **options):
+    """Return `make(**options)` in evaluation mode, its weights drawn from a seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return unet(**options).eval()
+        return make(**options).eval()
+
+
+def build_unet(seed=0, **options):
+    """Return a UNet with shortcuts, self- and cross-attention; 4x4, 4 channels."""
+    return build(unet, seed, **options)
 
 
 def build_dit(seed=0, in_channels=1):
     """Return a class-conditional DiT; 8x8."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return DiTTransformer2DModel(
-            num_attention_heads=2,
-            attention_head_dim=4,
-            in_channels=in_channels,
-            out_channels=in_channels,
-            num_layers=2,
-            sample_size=8,
-            patch_size=2,
-            num_embeds_ada_norm=10,
-            norm_num_groups=1,
-        ).eval()
+    return build(
+        DiTTransformer2DModel,
+        seed,
+        num_attention_heads=2,
+        attention_head_dim=4,
+        in_channels=in_channels,
+        out_channels=in_channels,
+        num_layers=2,
+        sample_size=8,
+        patch_size=2,
+        num_embeds_ada_norm=10,
+        norm_num_groups=1,
+    )
 
 
 def build_pixart(seed=0):
     """Return a transformer with cross-attention and one modulation for all blocks; 8x8."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return PixArtTransformer2DModel(
-            num_attention_heads=2,
-            attention_head_dim=4,
-            in_channels=4,
-            out_channels=8,
-            num_layers=1,
-            sample_size=8,
-            cross_attention_dim=8,
-            caption_channels=16,
-            norm_num_groups=1,
-        ).eval()
+    return build(
+        PixArtTransformer2DModel,
+        seed,
+        num_attention_heads=2,
+        attention_head_dim=4,
+        in_channels=4,
+        out_channels=8,
+        num_layers=1,
+        sample_size=8,
+        cross_attention_dim=8,
+        caption_channels=16,
+        norm_num_groups=1,
+    )
 
 
 def calls_of(model, timesteps=(900, 900, 100, 100), seed=0):

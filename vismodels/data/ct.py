@@ -14,7 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vismodels.data.dicom import read_series
-from vismodels.data.nifti import NIFTI_SUFFIXES, load_nifti, reading_nifti, store_nifti
+from vismodels.data.nifti import (
+    NIFTI_SUFFIXES,
+    load_nifti,
+    reading_nifti,
+    refuse_other_suffix,
+    store_nifti,
+)
 from vismodels.data.slice_images import SUFFIXES, SliceGeometry, read_slice_images
 from vismodels.files import FileError
 
@@ -118,8 +124,7 @@ def write_nifti(values: NDArray[Any], like: CTVolume, path: Path | str) -> None:
         )
     if not np.isfinite(values).all():
         raise ValueError(f"{path}: the map holds values that are not finite; mend it first")
-    if not path.name.endswith(NIFTI_SUFFIXES):
-        raise ValueError(f"{path}: expected a name that ends in {' or '.join(NIFTI_SUFFIXES)}")
+    refuse_other_suffix(path)
     stored, _ = _turned(values.astype(np.float32), _orientation(AXES), like.file_orientation)
     store_nifti(path, stored, like.file_affine)
 

@@ -15,6 +15,18 @@ from vismodels.files import FileError, atomic_path
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
 
 
+def refuse_other_suffix(path: Path) -> None:
+    """Check that a file is named as NIfTI files are.
+
+    Raises:
+        ValueError: if it is not.
+    """
+    if not path.name.endswith(NIFTI_SUFFIXES):
+        raise ValueError(
+            f"{path}: expected a name that ends in {' or '.join(NIFTI_SUFFIXES)}; rename it"
+        )
+
+
 @contextmanager
 def reading_nifti(path: Path, remedy: str) -> Iterator[None]:
     """Turn what nibabel raises in the block, voxels read late included, into a FileError.

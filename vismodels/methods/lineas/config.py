@@ -312,17 +312,20 @@ class SteeringProblem(Config):
     def _maps_can_be_put_together(self) -> "SteeringProblem":
         """Refuse what `fold_` and `Maps.then` would, once all is learnt."""
         needed = {"folded": {"mode": "all", "mask": "none"}, "composed": {"mask": "none"}}
-        for key, fields in needed.items():
-            for name in getattr(self.evaluation, key):
-                for settings, method in self.arms[name].grid.items():
-                    for field, value in fields.items():
-                        found = getattr(method, field, value)
-                        if found != value:
-                            raise ValueError(
-                                f"evaluation.{key}: maps with {field}: {found} cannot be {key}, "
-                                f"arms.{name}.grid.{settings} has such; leave {name!r} out, or "
-                                f"set {field}: {value}"
-                            )
+        wanted = (
+            (key, name, settings, field, value, getattr(method, field, value))
+            for key, fields in needed.items()
+            for name in getattr(self.evaluation, key)
+            for settings, method in self.arms[name].grid.items()
+            for field, value in fields.items()
+        )
+        for key, name, settings, field, value, found in wanted:
+            if found != value:
+                raise ValueError(
+                    f"evaluation.{key}: maps with {field}: {found} cannot be {key}, "
+                    f"arms.{name}.grid.{settings} has such; leave {name!r} out, or "
+                    f"set {field}: {value}"
+                )
         return self
 
     @model_validator(mode="after")

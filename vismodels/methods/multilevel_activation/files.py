@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vismodels.data.label_schemes import LabelScheme, scheme_by_name
-from vismodels.data.nifti import NIFTI_SUFFIXES, load_nifti, reading_nifti, store_nifti
+from vismodels.data.nifti import load_nifti, reading_nifti, refuse_other_suffix, store_nifti
 from vismodels.files import FileError
 from vismodels.metrics.segmentation import REGIONS
 
@@ -65,16 +65,6 @@ def write_segmentation(
             "give the scheme a shorter name"
         )
     store_nifti(path, scheme.to_labels(levels), affine, scheme.name)
-
-
-def refuse_other_suffix(path: Path) -> None:
-    """Check that a file is named as NIfTI files are.
-
-    Raises:
-        ValueError: if it is not.
-    """
-    if not path.name.endswith(NIFTI_SUFFIXES):
-        raise ValueError(f"{path}: expected a name that ends in .nii or .nii.gz; rename it")
 
 
 def read_segmentation(path: Path | str, scheme: LabelScheme | None = None) -> Segmentation:

@@ -14,13 +14,10 @@ from numpy.typing import NDArray
 from vismodels.data.brain_cases import MODALITIES
 from vismodels.data.brats import CaseFiles, read_case
 from vismodels.data.label_schemes import scheme_by_name
-from vismodels.data.nifti import load_nifti, reading_nifti
+from vismodels.data.nifti import load_nifti, reading_nifti, refuse_other_suffix
 from vismodels.data.regrid import levels_on_grid
 from vismodels.methods.multilevel_activation.config import InferenceSettings
-from vismodels.methods.multilevel_activation.files import (
-    refuse_other_suffix,
-    write_segmentation,
-)
+from vismodels.methods.multilevel_activation.files import write_segmentation
 from vismodels.methods.multilevel_activation.heads import NestedSegmenter
 from vismodels.methods.multilevel_activation.segment import case_logits
 

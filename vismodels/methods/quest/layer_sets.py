@@ -8,6 +8,8 @@ from torch import nn
 
 from vismodels.methods.quest.config import LayerSets, Patterns
 
+KINDS = (nn.Conv2d, nn.Linear)  # of layers that are quantized
+
 
 def fitting(names: Iterable[str], patterns: Patterns) -> tuple[str, ...]:
     """Return the names, in their order, that one of the patterns fits as a whole."""
@@ -16,8 +18,7 @@ def fitting(names: Iterable[str], patterns: Patterns) -> tuple[str, ...]:
 
 def layer_names(model: nn.Module) -> tuple[str, ...]:
     """Return the names of all convolutions and linear layers, quantized or not."""
-    kinds = (nn.Conv2d, nn.Linear)
-    return tuple(name for name, module in model.named_modules() if isinstance(module, kinds))
+    return tuple(name for name, module in model.named_modules() if isinstance(module, KINDS))
 
 
 def select_layers(model: nn.Module, patterns: Patterns) -> tuple[str, ...]:

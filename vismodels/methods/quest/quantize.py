@@ -12,7 +12,7 @@ from torch import nn
 from vismodels.config import suggestion
 from vismodels.methods.quest.attention import QuantizedAttnProcessor
 from vismodels.methods.quest.config import QuantizationSettings
-from vismodels.methods.quest.layer_sets import fitting
+from vismodels.methods.quest.layer_sets import KINDS, fitting
 from vismodels.methods.quest.layers import QuantizedConv2d, QuantizedLayer, QuantizedLinear
 from vismodels.methods.quest.quantizers import ActivationQuantizer
 from vismodels.methods.quest.saving import allow_saving_, refuse_saving_
@@ -25,7 +25,6 @@ from vismodels.methods.quest.time_groups import (
     time_groups_of,
 )
 
-KINDS = (nn.Conv2d, nn.Linear)  # of layers that are quantized
 OTHER_KINDS = (
     nn.Conv1d,
     nn.Conv3d,
